@@ -10,7 +10,7 @@ impl Sum {
     /// The pseudo-header of RFC 8200 section 8.1.
     #[must_use]
     pub fn pseudo_header(src: Ipv6Addr, dst: Ipv6Addr, upper_len: u32, next_header: u8) -> Self {
-        Self::default().add(&src.octets()).add(&dst.octets()).add(&upper_len.to_be_bytes()).add(&[
+        Self::default().plus(&src.octets()).plus(&dst.octets()).plus(&upper_len.to_be_bytes()).plus(&[
             0,
             0,
             0,
@@ -20,7 +20,7 @@ impl Sum {
 
     /// Adds `bytes`. Every call but the last must add an even number.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn plus(self, bytes: &[u8]) -> Self {
         // Native-endian 32-bit lanes into 64 bits: a packet is at most 65,575 bytes, far from overflow, and the loop
         // vectorises. RFC 1071 section 2(B): the sum is byte-order independent, so it is swapped once at the end.
         let (words, tail) = bytes.as_chunks::<4>();
@@ -60,14 +60,14 @@ fn fold(mut sum: u64) -> u16 {
 #[must_use]
 pub fn upper_layer(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, packet: &[u8]) -> u16 {
     let len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-    Sum::pseudo_header(src, dst, len, next_header).add(packet).finish()
+    Sum::pseudo_header(src, dst, len, next_header).plus(packet).finish()
 }
 
 /// Whether an upper-layer packet carries the right checksum.
 #[must_use]
 pub fn upper_layer_is_valid(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, packet: &[u8]) -> bool {
     let len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-    Sum::pseudo_header(src, dst, len, next_header).add(packet).folded() == 0xffff
+    Sum::pseudo_header(src, dst, len, next_header).plus(packet).folded() == 0xffff
 }
 
 /// The Fletcher checksum of `bytes` whose two checksum bytes at `offset` are zero (RFC 905 annex B; RFC 2328 section
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071_section_3() {
-        let sum = Sum::default().add(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        let sum = Sum::default().plus(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
         assert_eq!(sum.folded(), 0xddf2);
     }
 
@@ -135,13 +135,13 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         for len in 0..200 {
             let bytes: Vec<u8> = (0..len).map(|_| rng.u8(..)).collect();
-            assert_eq!(Sum::default().add(&bytes).folded() % 0xffff, naive(&bytes) % 0xffff, "length {len}");
+            assert_eq!(Sum::default().plus(&bytes).folded() % 0xffff, naive(&bytes) % 0xffff, "length {len}");
         }
     }
 
     #[test]
     fn all_ones_do_not_overflow() {
-        assert_eq!(Sum::default().add(&[0xff; 65534]).add(&[0xff; 65535]).folded(), 0xff00);
+        assert_eq!(Sum::default().plus(&[0xff; 65534]).plus(&[0xff; 65535]).folded(), 0xff00);
     }
 
     #[test]
