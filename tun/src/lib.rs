@@ -2,12 +2,25 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`output`] | what one round of the packet loop sends: datagrams joined for UDP GSO, packets joined for the TUN device |
+//! | [`driver`] | the packet loop: the only thread, clock and place where bytes enter and leave |
+//! | [`device`] | the TUN device |
+//! | [`socket`] | the underlay's UDP sockets, many datagrams per system call |
+//! | [`output`] | what one round of the loop sends: datagrams joined for UDP GSO, packets joined for the device |
+//! | `split` | cutting the super-packets that the host sends |
+//! | `sys` | system calls that no safe crate offers |
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod device;
+pub mod driver;
 pub mod output;
+pub mod socket;
+mod split;
+mod sys;
 mod virtio;
 
+pub use device::{Device, DeviceConfig, DeviceError};
+pub use driver::{Clock, Core, Handle, IoCounters, spawn};
 pub use output::{MAX_DATAGRAM, Output, Transmit, TunBatch, UdpBatch};
+pub use socket::{BindError, Sockets};

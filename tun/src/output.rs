@@ -9,7 +9,8 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use tun::{MAX_SLICES, TunBatch, Write};
+pub(crate) use tun::MAX_SLICES;
+pub use tun::{TunBatch, Write};
 pub use udp::{Transmit, UdpBatch};
 
 /// Room for one datagram or packet, in bytes. A packet of the tunnel MTU, sealed twice, is 1,440 bytes; the rest lets

@@ -9,8 +9,6 @@ pub(crate) const NEEDS_CHECKSUM: u8 = 1;
 
 /// `VIRTIO_NET_HDR_GSO_NONE`: one packet.
 pub(crate) const GSO_NONE: u8 = 0;
-/// `VIRTIO_NET_HDR_GSO_TCPV4`.
-pub(crate) const GSO_TCPV4: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_TCPV6`.
 pub(crate) const GSO_TCPV6: u8 = 4;
 /// `VIRTIO_NET_HDR_GSO_UDP_L4`: datagrams of one flow.

@@ -31,7 +31,7 @@ const FLUSH_PACKETS: usize = MAX_PACKETS / 2;
 const MAX_JOINED: u16 = 64;
 
 /// Pieces of memory in one write: the headers and each packet.
-pub const MAX_SLICES: usize = 1 + MAX_JOINED as usize;
+pub(crate) const MAX_SLICES: usize = 1 + MAX_JOINED as usize;
 
 /// Bytes in one super-packet. An IPv6 packet may have 40 more, a TUN device in the kernel may not.
 const MAX_SUPER_PACKET: usize = 65_535;
@@ -135,6 +135,15 @@ impl TunBatch {
     pub fn set_coalesce(&mut self, tcp: bool, udp: bool) {
         self.coalesce_tcp = tcp;
         self.coalesce_udp = udp;
+    }
+
+    /// Stops joining packets of one transport, which the device turned out to refuse.
+    pub(crate) fn refuse(&mut self, tcp: bool) {
+        if tcp {
+            self.coalesce_tcp = false;
+        } else {
+            self.coalesce_udp = false;
+        }
     }
 
     /// Where the next packet may be written: [`MAX_DATAGRAM`] bytes.
@@ -410,7 +419,12 @@ impl<'a> Write<'a> {
         self.item.count > 1
     }
 
-    /// What to hand to `writev`, at most [`MAX_SLICES`] pieces.
+    /// Whether the packets are TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.item.flow.is_some_and(|flow| matches!(flow.transport, Transport::Tcp { .. }))
+    }
+
+    /// What to hand to `writev`, the headers and at most 64 payloads.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let headers = self.headers.get(..self.headers_len).unwrap_or_default();
         let skip = self.headers_len - virtio::HEADER_LEN;

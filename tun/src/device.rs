@@ -1,0 +1,254 @@
+//! The TUN device: how the host and its programs reach the mesh.
+//!
+//! It carries IPv6 only, and nothing that the host did not mean to send: no link-local address, no duplicate address
+//! detection, no router solicitation. It goes away with the process.
+
+use std::io::{self, IoSlice};
+use std::net::Ipv6Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::{fs, thread};
+
+use futures_util::TryStreamExt;
+use molt_mesh::Prefix;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
+};
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+use rustix::io::Errno;
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+
+/// Packets that the host may queue while we are busy. The kernel's own default of 500 overflows in bursts of small
+/// packets; each thousand super-packets are 64 MB, so more is only delay.
+const QUEUE_LEN: u32 = 1000;
+
+/// `IFNAMSIZ` of Linux, without the terminating zero.
+const MAX_NAME: usize = 15;
+
+/// What to create.
+#[derive(Debug, Clone)]
+pub struct DeviceConfig {
+    /// Name of the interface, up to 15 characters.
+    pub name: String,
+    /// Addresses of this node, each of which becomes a /128 of the interface.
+    pub addresses: Vec<Ipv6Addr>,
+    /// What is reached through the interface.
+    pub route: Prefix,
+    /// Longest packet in bytes, at least 1,280.
+    pub mtu: u32,
+}
+
+/// Why there is no device, and what the operator can do.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A kernel without IPv6, or one where it is switched off for this interface.
+    #[error("IPv6 is switched off on this machine: set net.ipv6.conf.all.disable_ipv6=0 (sysctl)")]
+    Ipv6Disabled,
+    /// Names that Linux does not take.
+    #[error("{0:?} cannot be the name of an interface: 1 to 15 characters, no slash and no space")]
+    Name(String),
+    /// Another program runs an interface of this name.
+    #[error("the interface {0} belongs to another program: stop it, or choose another name")]
+    NameTaken(String),
+    /// `/dev/net/tun` is missing.
+    #[error(
+        "/dev/net/tun is missing: load the module (modprobe tun), or give the container --device /dev/net/tun"
+    )]
+    NoTun,
+    /// The process may not create interfaces.
+    #[error(
+        "creating a TUN interface needs the capability CAP_NET_ADMIN: run as root, or give it to the program"
+    )]
+    NotPermitted,
+    /// Anything else.
+    #[error("cannot {what}")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// An interface that is up.
+pub struct Device {
+    tun: SyncDevice,
+    name: String,
+}
+
+impl Device {
+    /// Creates the interface, with addresses and route, and sets it up. An interface of the same name that a dead
+    /// process left behind is removed first.
+    ///
+    /// # Errors
+    /// [`DeviceError`] says what the operator can do.
+    pub fn create(config: &DeviceConfig) -> Result<Self, DeviceError> {
+        if !name_is_valid(&config.name) {
+            return Err(DeviceError::Name(config.name.clone()));
+        }
+        // Netlink is asynchronous here and a few round trips long. A thread of its own lets both a plain program and one
+        // inside of a tokio runtime call this.
+        thread::scope(|scope| {
+            let create = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+                let runtime = runtime.map_err(os("start a runtime"))?;
+                runtime.block_on(create(config))
+            };
+            scope.spawn(create).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// The name of the interface.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the kernel takes and gives super-packets of UDP (Linux 6.2), not only of TCP.
+    #[must_use]
+    pub fn has_udp_offload(&self) -> bool {
+        self.tun.udp_gso()
+    }
+
+    /// Reads one packet or super-packet, behind its virtio header.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tun.recv(buffer)
+    }
+
+    /// Writes one packet or super-packet, behind its virtio header.
+    pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.tun.send_vectored(slices)
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Device {
+    #[expect(unsafe_code, reason = "tun-rs shows its descriptor only as a number")]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `tun` owns the descriptor and closes it only when it is dropped, which the borrow of `self` prevents.
+        unsafe { BorrowedFd::borrow_raw(self.tun.as_raw_fd()) }
+    }
+}
+
+fn name_is_valid(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_graphic() && c != '/' && c != ':' && c != '%';
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
+}
+
+async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
+    let (connection, netlink, _) = rtnetlink::new_connection().map_err(os("open a netlink socket"))?;
+    tokio::spawn(connection);
+    remove_leftover(&netlink, &config.name).await?;
+    let tun = open(config)?;
+    let index = tun.if_index().map_err(os("find the new interface"))?;
+    // Best effort: in a container these files may be read-only, and netlink tells whether it matters.
+    for (key, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("autoconf", "0")] {
+        let file = Path::new("/proc/sys/net/ipv6/conf").join(&config.name).join(key);
+        if let Err(error) = fs::write(&file, value) {
+            tracing::debug!(file = %file.display(), %error, "cannot set");
+        }
+    }
+    // Before the interface is up, or the kernel would already have made a link-local address.
+    let silent = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let link = LinkUnspec::new_with_index(index)
+        .mtu(config.mtu)
+        .append_extra_attribute(LinkAttribute::TxQueueLen(QUEUE_LEN))
+        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silent]));
+    netlink.link().set(link.build()).execute().await.map_err(netlink_failed("configure the interface"))?;
+    for address in &config.addresses {
+        let mut request = netlink.address().add(index, (*address).into(), 128);
+        let message = request.message_mut();
+        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        message.attributes.push(AddressAttribute::Flags(flags));
+        request.execute().await.map_err(netlink_failed("add an address to the interface"))?;
+    }
+    let up = LinkUnspec::new_with_index(index).up().build();
+    netlink.link().set(up).execute().await.map_err(netlink_failed("set the interface up"))?;
+    let route = RouteMessageBuilder::<Ipv6Addr>::new()
+        .destination_prefix(config.route.addr(), config.route.len())
+        .output_interface(index)
+        .build();
+    netlink.route().add(route).execute().await.map_err(netlink_failed("add the route into the mesh"))?;
+    Ok(Device { tun, name: config.name.clone() })
+}
+
+fn open(config: &DeviceConfig) -> Result<SyncDevice, DeviceError> {
+    // IFF_VNET_HDR with TSO, and USO where the kernel has it. The mask outlives a process on a persistent device, so it
+    // is always set, never assumed.
+    let tun = DeviceBuilder::new()
+        .name(&config.name)
+        .layer(Layer::L3)
+        .with(|builder| {
+            builder.offload(true);
+        })
+        .enable(false)
+        .build_sync()
+        .map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::PERM | Errno::ACCESS) => DeviceError::NotPermitted,
+            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => DeviceError::NoTun,
+            Some(Errno::BUSY | Errno::INVAL) => DeviceError::NameTaken(config.name.clone()),
+            _ => DeviceError::Os { what: "create the TUN interface", error },
+        })?;
+    tun.set_nonblocking(true).map_err(os("make the TUN interface non-blocking"))?;
+    Ok(tun)
+}
+
+/// Removes an interface of our name that nobody has open. A TUN interface normally ends with its process, but one that
+/// was made persistent stays.
+async fn remove_leftover(netlink: &rtnetlink::Handle, name: &str) -> Result<(), DeviceError> {
+    let mut links = netlink.link().get().match_name(name.to_owned()).execute();
+    let link = match links.try_next().await {
+        Ok(Some(link)) => link,
+        Ok(None) => return Ok(()),
+        Err(error) if errno_of(&error) == Some(Errno::NODEV) => return Ok(()),
+        Err(error) => return Err(netlink_failed("look for the interface")(error)),
+    };
+    if !is_abandoned_tun(&link) {
+        return Err(DeviceError::NameTaken(name.to_owned()));
+    }
+    tracing::info!(name, "removing an interface that a dead process left behind");
+    netlink.link().del(link.header.index).execute().await.map_err(netlink_failed("remove the old interface"))
+}
+
+/// A TUN interface has a carrier as long as a process has it open.
+fn is_abandoned_tun(link: &LinkMessage) -> bool {
+    let is_tun = |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Tun));
+    let mut tun = false;
+    let mut carrier = true;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(infos) => tun |= infos.iter().any(is_tun),
+            LinkAttribute::Carrier(value) => carrier = *value != 0,
+            _ => {}
+        }
+    }
+    tun && !carrier
+}
+
+fn os(what: &'static str) -> impl Fn(io::Error) -> DeviceError {
+    move |error| DeviceError::Os { what, error }
+}
+
+fn netlink_failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> DeviceError {
+    move |error| match errno_of(&error) {
+        Some(Errno::PERM) => DeviceError::NotPermitted,
+        // What the kernel says about IPv6 on an interface without it.
+        Some(Errno::ACCESS | Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => DeviceError::Ipv6Disabled,
+        Some(errno) => DeviceError::Os { what, error: errno.into() },
+        None => DeviceError::Os { what, error: io::Error::other(error) },
+    }
+}
+
+fn errno_of(error: &rtnetlink::Error) -> Option<Errno> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => Some(Errno::from_raw_os_error(-message.raw_code())),
+        _ => None,
+    }
+}

@@ -1,0 +1,601 @@
+//! The packet loop: one thread that moves bytes and time between the operating system and the core.
+//!
+//! One round takes, in this order and each in bounded portions: commands, timers that are due (BFD must not wait behind
+//! data), datagrams, packets from the host; then it writes what the core produced and hands its events over. Between
+//! rounds it sleeps until a descriptor is ready or the core's next deadline; there is no tick.
+//!
+//! When the kernel cannot take more datagrams, packets from the host are not read until it can, so that they queue where
+//! the operating system manages queues. Datagrams are received all the same: a full batch discards, which the core counts.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use molt_mesh::Time;
+use rtrb::RingBuffer;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::device::Device;
+use crate::output::{MAX_SLICES, Output, Write};
+use crate::socket::{Family, Progress, ReceiveBuffer, Sent, Sockets, UdpCounters};
+use crate::split::split;
+use crate::virtio;
+
+/// Commands that may wait for the loop, which takes them at least every few milliseconds.
+const COMMANDS: usize = 1024;
+
+/// Events that may wait for the control thread. When they are full, events stay in the core.
+const EVENTS: usize = 1024;
+
+/// Commands in one round. The work of one is that of a few packets.
+const ROUND_COMMANDS: usize = 64;
+
+/// Receive batches per socket in one round. Full of trains they are 8 MiB, some milliseconds of decryption; with single
+/// datagrams, 128 of them.
+const ROUND_RECEIVES: usize = 4;
+
+/// Reads from the device in one round: 2 MiB of super-packets, about a millisecond of encryption.
+const ROUND_READS: usize = 32;
+
+/// A super-packet, whose payload may fill a 16-bit length behind the IPv6 header.
+const READ_BUFFER: usize = virtio::HEADER_LEN + 40 + 65_535;
+
+/// The node's packet logic, without sockets and clock.
+pub trait Core: Send + 'static {
+    /// What the control thread tells the core.
+    type Command: Send + 'static;
+    /// What the core tells the control thread.
+    type Event: Send + 'static;
+
+    /// A datagram arrived on the underlay port. It may be changed in place.
+    fn handle_datagram(&mut self, from: SocketAddr, datagram: &mut [u8], now: Time, out: &mut Output);
+    /// The host sent an IPv6 packet that fits the MTU and whose checksums are complete. It may be changed in place.
+    fn handle_packet(&mut self, packet: &mut [u8], now: Time, out: &mut Output);
+    /// The deadline of [`poll_timeout`](Self::poll_timeout) has come.
+    fn handle_timeout(&mut self, now: Time, out: &mut Output);
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, and the name of the timer.
+    fn poll_timeout(&self) -> Option<(Time, &'static str)>;
+    /// The control thread sent a command.
+    fn handle_command(&mut self, command: Self::Command, now: Time, out: &mut Output);
+    /// The next event, if there is one.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+    /// The loop's own counters have changed; these are the totals.
+    fn note_io(&mut self, _counters: &IoCounters) {}
+}
+
+/// What the loop itself discarded or met, in total since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IoCounters {
+    /// The sockets.
+    pub udp: UdpCounters,
+    /// Reads from the device that are not IPv6 or have inconsistent offload headers.
+    pub tun_rejects: u64,
+    /// Packets and super-packets that the device did not take.
+    pub tun_write_errors: u64,
+}
+
+/// The only clock of a node.
+///
+/// `CLOCK_BOOTTIME`, which goes on while the machine is suspended: keys and adjacencies have aged for the peers, so they
+/// must have aged here. Never set back, as the time of day is.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Duration,
+}
+
+impl Clock {
+    /// A clock that shows [`Time::ZERO`].
+    #[must_use]
+    pub fn start() -> Self {
+        Self { start: boot_time() }
+    }
+
+    /// The time since the start.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        Time::from_start(boot_time().saturating_sub(self.start))
+    }
+}
+
+fn boot_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
+/// The control thread's end of a running loop. Dropping it ends the loop.
+#[derive(Debug)]
+pub struct Handle<C: Core> {
+    /// To the loop.
+    commands: Option<rtrb::Producer<C::Command>>,
+    /// From the loop; abandoned when it has ended.
+    events: rtrb::Consumer<C::Event>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What both threads use besides the rings.
+#[derive(Debug)]
+struct Shared {
+    /// Wakes the loop.
+    wake: OwnedFd,
+    /// Readable when there are events, or when the loop has ended.
+    event: OwnedFd,
+    /// The loop has events for which there was no room.
+    events_waiting: AtomicBool,
+}
+
+impl<C: Core> Handle<C> {
+    /// Hands a command to the loop. Fails when 1,024 are waiting or the loop has ended, and gives the command back.
+    ///
+    /// # Errors
+    /// The command.
+    pub fn send(&mut self, command: C::Command) -> Result<(), C::Command> {
+        match &mut self.commands {
+            Some(commands) if !commands.is_abandoned() => {
+                commands.push(command).map_err(|rtrb::PushError::Full(command)| command)?;
+                signal(&self.shared.wake);
+                Ok(())
+            }
+            _ => Err(command),
+        }
+    }
+
+    /// The next event, if there is one.
+    pub fn poll_event(&mut self) -> Option<C::Event> {
+        let event = self.events.pop().ok()?;
+        if self.shared.events_waiting.swap(false, Ordering::AcqRel) {
+            signal(&self.shared.wake);
+        }
+        Some(event)
+    }
+
+    /// A descriptor that is readable when there are events, or when the loop has ended.
+    #[must_use]
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.shared.event.as_fd()
+    }
+
+    /// Makes [`event_fd`](Self::event_fd) unreadable. To be called before [`poll_event`](Self::poll_event) is called
+    /// until it has no more, or an event could be missed.
+    pub fn clear_event_fd(&self) {
+        drain(&self.shared.event);
+    }
+
+    /// Whether the loop has ended, which it does by itself only after an error: [`stop`](Self::stop) returns it.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends the loop and waits for it. The device is gone afterwards.
+    ///
+    /// # Errors
+    /// What ended the loop before.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.commands = None;
+        signal(&self.shared.wake);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) if !thread::panicking() => std::panic::resume_unwind(panic),
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+}
+
+impl<C: Core> Drop for Handle<C> {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "the packet loop failed");
+        }
+    }
+}
+
+/// Starts the loop in a thread of its own.
+///
+/// # Errors
+/// The operating system has no thread or descriptor left.
+pub fn spawn<C: Core>(core: C, device: Device, sockets: Sockets, clock: Clock) -> io::Result<Handle<C>> {
+    let (command_producer, commands) = RingBuffer::new(COMMANDS);
+    let (events, event_consumer) = RingBuffer::new(EVENTS);
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let shared = Arc::new(Shared {
+        wake: eventfd(0, flags)?,
+        event: eventfd(0, flags)?,
+        events_waiting: AtomicBool::new(false),
+    });
+    let mut out = Output::new(true);
+    out.tun.set_coalesce(true, device.has_udp_offload());
+    let driver = Driver {
+        core,
+        clock,
+        commands,
+        events,
+        shared: Arc::clone(&shared),
+        poll: Poll::new(&shared.wake, &device, &sockets)?,
+        io: Io {
+            device,
+            sockets,
+            out,
+            progress: Progress::default(),
+            blocked: Blocked::No,
+            counters: IoCounters::default(),
+        },
+        receive_buffer: ReceiveBuffer::new(),
+        read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+        noted: IoCounters::default(),
+    };
+    let thread = thread::Builder::new().name("molt-packets".to_owned()).spawn(move || driver.run())?;
+    Ok(Handle { commands: Some(command_producer), events: event_consumer, shared, thread: Some(thread) })
+}
+
+/// Everything the thread owns.
+struct Driver<C: Core> {
+    core: C,
+    clock: Clock,
+    /// From the control thread; abandoned when the loop is to end.
+    commands: rtrb::Consumer<C::Command>,
+    /// To the control thread.
+    events: rtrb::Producer<C::Event>,
+    shared: Arc<Shared>,
+    poll: Poll,
+    io: Io,
+    receive_buffer: ReceiveBuffer,
+    read_buffer: Box<[u8]>,
+    /// The counters that the core has seen.
+    noted: IoCounters,
+}
+
+/// The two ends that packets enter and leave by, and what is on its way out.
+struct Io {
+    device: Device,
+    sockets: Sockets,
+    out: Output,
+    /// How much of `out.udp` has been sent.
+    progress: Progress,
+    blocked: Blocked,
+    counters: IoCounters,
+}
+
+/// Why `out.udp` cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blocked {
+    No,
+    Until(Time),
+    Writable(Family),
+}
+
+impl<C: Core> Driver<C> {
+    fn run(mut self) -> io::Result<()> {
+        let result = self.rounds();
+        if let Err(error) = &result {
+            tracing::error!(%error, "the packet loop ends");
+        }
+        let shared = Arc::clone(&self.shared);
+        // The rings must be abandoned before the control thread looks.
+        drop(self);
+        signal(&shared.event);
+        result
+    }
+
+    fn rounds(&mut self) -> io::Result<()> {
+        let mut ready = Ready::default();
+        loop {
+            let more = self.round(ready)?;
+            if self.commands.is_abandoned() {
+                return Ok(());
+            }
+            ready = self.wait(more)?;
+            if ready.wake {
+                drain(&self.shared.wake);
+            }
+        }
+    }
+
+    /// One round. Returns whether a source has more.
+    fn round(&mut self, ready: Ready) -> io::Result<bool> {
+        let now = self.clock.now();
+        if self.io.blocked != Blocked::No {
+            self.io.unblock(ready, now);
+        }
+        let mut more = self.handle_commands(now)?;
+        if let Some((deadline, timer)) = self.core.poll_timeout()
+            && deadline <= now
+        {
+            tracing::trace!(timer, "due");
+            self.core.handle_timeout(now, &mut self.io.out);
+            self.io.flush(now)?;
+        }
+        for (family, ready) in [(Family::V4, ready.v4), (Family::V6, ready.v6)] {
+            if ready {
+                more |= self.handle_datagrams(family, now)?;
+            }
+        }
+        if ready.tun {
+            more |= self.handle_packets(now)?;
+        }
+        self.io.flush(now)?;
+        self.hand_over_events();
+        if self.io.counters != self.noted {
+            self.noted = self.io.counters;
+            self.core.note_io(&self.noted);
+        }
+        Ok(more)
+    }
+
+    fn handle_commands(&mut self, now: Time) -> io::Result<bool> {
+        for _ in 0..ROUND_COMMANDS {
+            let Ok(command) = self.commands.pop() else { return Ok(false) };
+            self.core.handle_command(command, now, &mut self.io.out);
+            self.io.flush_if_full(now)?;
+        }
+        Ok(true)
+    }
+
+    fn handle_datagrams(&mut self, family: Family, now: Time) -> io::Result<bool> {
+        let Self { core, io, receive_buffer, .. } = self;
+        for _ in 0..ROUND_RECEIVES {
+            let received = io.sockets.receive(family, receive_buffer, &mut io.counters.udp);
+            let is_full = received.is_full();
+            for (from, datagram) in received.datagrams() {
+                core.handle_datagram(from, datagram, now, &mut io.out);
+                io.flush_if_full(now)?;
+            }
+            if !is_full {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn handle_packets(&mut self, now: Time) -> io::Result<bool> {
+        let Self { core, io, read_buffer, .. } = self;
+        for _ in 0..ROUND_READS {
+            if io.blocked != Blocked::No {
+                return Ok(false);
+            }
+            let len = match io.device.read(read_buffer) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // EBADFD: the interface was deleted. Nothing that reading again would mend.
+                Err(error) => return Err(error),
+            };
+            let read = read_buffer.get_mut(..len).unwrap_or_default();
+            if let Err(reject) = split(read, |packet| core.handle_packet(packet, now, &mut io.out)) {
+                tracing::trace!(%reject, "read from the host");
+                io.counters.tun_rejects += 1;
+            }
+            io.flush_if_full(now)?;
+        }
+        Ok(true)
+    }
+
+    fn hand_over_events(&mut self) {
+        let mut some = false;
+        loop {
+            while !self.events.is_full() {
+                let Some(event) = self.core.poll_event() else {
+                    if some {
+                        signal(&self.shared.event);
+                    }
+                    return;
+                };
+                some = self.events.push(event).is_ok();
+            }
+            signal(&self.shared.event);
+            self.shared.events_waiting.store(true, Ordering::Release);
+            // The control thread may have made room before it could see the flag.
+            if self.events.is_full() {
+                return;
+            }
+        }
+    }
+
+    fn wait(&mut self, more: bool) -> io::Result<Ready> {
+        let io = &self.io;
+        self.poll.set_blocked(io.blocked, &io.device, &io.sockets)?;
+        let now = self.clock.now();
+        let pause = match io.blocked {
+            Blocked::Until(time) => Some(time),
+            Blocked::No | Blocked::Writable(_) => None,
+        };
+        let deadline = self.core.poll_timeout().map(|(time, _)| time).into_iter().chain(pause).min();
+        let timeout = if more { Some(Duration::ZERO) } else { deadline.map(|time| time.since(now)) };
+        self.poll.wait(timeout)
+    }
+}
+
+impl Io {
+    fn flush_if_full(&mut self, now: Time) -> io::Result<()> {
+        if self.out.needs_flush() { self.flush(now) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, now: Time) -> io::Result<()> {
+        if !self.out.tun.is_empty() {
+            self.flush_tun()?;
+        }
+        if !self.out.udp.is_empty() && self.blocked == Blocked::No {
+            self.flush_udp(now);
+        }
+        Ok(())
+    }
+
+    fn flush_udp(&mut self, now: Time) {
+        match self.sockets.send(&self.out.udp, &mut self.progress, now, &mut self.counters.udp) {
+            Sent::All => self.out.udp.clear(),
+            Sent::PauseUntil(time) => self.blocked = Blocked::Until(time),
+            Sent::WaitFor(family) => self.blocked = Blocked::Writable(family),
+        }
+    }
+
+    fn unblock(&mut self, ready: Ready, now: Time) {
+        let over = match self.blocked {
+            Blocked::No => true,
+            Blocked::Until(time) => time <= now,
+            Blocked::Writable(_) => ready.writable,
+        };
+        if over {
+            self.blocked = Blocked::No;
+            self.flush_udp(now);
+        }
+    }
+
+    fn flush_tun(&mut self) -> io::Result<()> {
+        let mut refused = None;
+        for write in self.out.tun.writes() {
+            match write_to(&self.device, &write) {
+                Ok(()) => {}
+                Err(Errno::INVAL) if write.is_joined() => {
+                    refused = Some(write.is_tcp());
+                    for packet in write.packets() {
+                        let slices = [IoSlice::new(&[0; virtio::HEADER_LEN]), IoSlice::new(packet)];
+                        self.counters.tun_write_errors += u64::from(self.device.write(&slices).is_err());
+                    }
+                }
+                Err(Errno::BADFD) => return Err(Errno::BADFD.into()),
+                Err(_) => self.counters.tun_write_errors += 1,
+            }
+        }
+        self.out.tun.clear();
+        if let Some(is_tcp) = refused {
+            // Seen with Linux 6.6.44 and its like. It will not get better while this kernel runs.
+            tracing::info!(is_tcp, "the TUN device refuses super-packets");
+            self.out.tun.refuse(is_tcp);
+        }
+        Ok(())
+    }
+}
+
+fn write_to(device: &Device, write: &Write<'_>) -> Result<(), Errno> {
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let mut len = 0;
+    for (to, slice) in slices.iter_mut().zip(write.slices()) {
+        *to = IoSlice::new(slice);
+        len += 1;
+    }
+    match device.write(slices.get(..len).unwrap_or_default()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    }
+}
+
+/// What woke the loop.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ready {
+    wake: bool,
+    tun: bool,
+    v4: bool,
+    v6: bool,
+    /// The socket that was full can send again.
+    writable: bool,
+}
+
+const WAKE: u64 = 0;
+const TUN: u64 = 1;
+const V4: u64 = 2;
+const V6: u64 = 3;
+
+/// The descriptors that wake the loop.
+struct Poll {
+    epoll: OwnedFd,
+    /// What the descriptors are registered for.
+    blocked: Blocked,
+    /// The kernel has no `epoll_pwait2` (Linux before 5.11), only milliseconds.
+    coarse: bool,
+}
+
+impl Poll {
+    fn new(wake: &OwnedFd, device: &Device, sockets: &Sockets) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        epoll::add(&epoll, device, EventData::new_u64(TUN), EventFlags::IN)?;
+        for (family, fd) in sockets.fds() {
+            epoll::add(&epoll, fd, EventData::new_u64(key(family)), EventFlags::IN)?;
+        }
+        Ok(Self { epoll, blocked: Blocked::No, coarse: false })
+    }
+
+    /// While datagrams cannot be sent, packets from the host do not wake the loop, but a socket that can send does.
+    fn set_blocked(&mut self, blocked: Blocked, device: &Device, sockets: &Sockets) -> io::Result<()> {
+        if self.blocked == blocked {
+            return Ok(());
+        }
+        self.blocked = blocked;
+        let tun = if blocked == Blocked::No { EventFlags::IN } else { EventFlags::empty() };
+        epoll::modify(&self.epoll, device, EventData::new_u64(TUN), tun)?;
+        for (family, fd) in sockets.fds() {
+            let full = blocked == Blocked::Writable(family);
+            let flags = if full { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            epoll::modify(&self.epoll, fd, EventData::new_u64(key(family)), flags)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
+        let mut events = [MaybeUninit::uninit(); 4];
+        let result = if self.coarse {
+            epoll::wait(&self.epoll, &mut events, timeout.map(whole_millis).as_ref())
+        } else {
+            // A deadline too far for a timespec is none.
+            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+            epoll::wait(&self.epoll, &mut events, timeout.as_ref())
+        };
+        let mut ready = Ready::default();
+        let events = match result {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return Ok(ready),
+            Err(Errno::NOSYS) if !self.coarse => {
+                self.coarse = true;
+                return Ok(ready);
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        for event in events {
+            let flags = event.flags;
+            ready.writable |= flags.contains(EventFlags::OUT);
+            // An error condition is found out by reading.
+            let readable = flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP);
+            match event.data.u64() {
+                WAKE => ready.wake = readable,
+                TUN => ready.tun = readable,
+                V4 => ready.v4 = readable,
+                _ => ready.v6 = readable,
+            }
+        }
+        Ok(ready)
+    }
+}
+
+const fn key(family: Family) -> u64 {
+    match family {
+        Family::V4 => V4,
+        Family::V6 => V6,
+    }
+}
+
+/// Rounded up, so that the loop does not wake before the deadline and spin until it has come.
+fn whole_millis(timeout: Duration) -> Timespec {
+    let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
+    Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
+}
+
+fn signal(fd: &OwnedFd) {
+    // Fails only when the counter is full, and then the other side is awake.
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+fn drain(fd: &OwnedFd) {
+    // Fails when nobody signalled.
+    let _ = rustix::io::read(fd, &mut [0; 8]);
+}
