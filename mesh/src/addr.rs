@@ -34,12 +34,16 @@ pub enum TrustClass {
 }
 
 impl MeshAddr {
-    /// The address of an agent. Both derivations, from a key and from an issued UUID, share this rule.
+    /// The address of an agent. Both derivations, from a key and from an issued UUID, share this rule. `None` for a
+    /// UUID whose version no agent has: only 1 to 7 are issued, and 8 follows from a key.
     #[must_use]
-    pub const fn from_agent_id(id: &AgentId) -> Self {
+    pub const fn from_agent_id(id: &AgentId) -> Option<Self> {
+        if !matches!(id.version(), 1..=8) {
+            return None;
+        }
         let [a, b, c, d, e, f, g, h, i, j, ..] = *id.as_bytes();
         let [p, q, r, s, t, u, ..] = MESH_PREFIX.addr().octets();
-        Self(Ipv6Addr::from_octets([p, q, r, s, t, u, a, b, c, d, e, f, g, h, i, j]))
+        Some(Self(Ipv6Addr::from_octets([p, q, r, s, t, u, a, b, c, d, e, f, g, h, i, j])))
     }
 
     /// `None` outside the mesh prefix, and for a version nibble that names no trust class.
@@ -125,9 +129,13 @@ mod tests {
             ("88833763-60b7-47db-8703-349c6b2c70ff", "fd00:6d6f:6c74:8883:3763:60b7:47db:8703"),
             ("f8a9ce03-f512-4311-8792-519109168903", "fd00:6d6f:6c74:f8a9:ce03:f512:4311:8792"),
         ] {
-            let derived = MeshAddr::from_agent_id(&uuid.parse().unwrap());
+            let derived = MeshAddr::from_agent_id(&uuid.parse().unwrap()).unwrap();
             assert_eq!(derived.to_string(), address);
             assert_eq!(derived.class(), TrustClass::Claimed);
+        }
+        for version in ["0", "9", "c", "f"] {
+            let uuid = format!("daa46e88-46c5-{version}af7-9268-1482c54c1922");
+            assert_eq!(MeshAddr::from_agent_id(&uuid.parse().unwrap()), None, "{uuid}");
         }
         let own = Seed::from_bytes([0; 32]).identity().address();
         assert_eq!(own.to_string(), "fd00:6d6f:6c74:a8cd:4fb9:5636:89f0:bc46");

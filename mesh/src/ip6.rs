@@ -210,6 +210,43 @@ impl Header {
         self.packet(NEXT_HEADER_UDP, w.as_slice())
     }
 
+    /// The same without an allocation, for a payload of fixed length: `P` is the length of the whole packet, 48 bytes
+    /// more than the payload.
+    #[must_use]
+    pub fn udp_array<const N: usize, const P: usize>(
+        &self,
+        src_port: u16,
+        dst_port: u16,
+        payload: &[u8; N],
+    ) -> [u8; P] {
+        const { assert!(P == HEADER_LEN + UDP_HEADER_LEN + N && N < 0x8000) };
+        let len = ((UDP_HEADER_LEN + N) as u16).to_be_bytes();
+        let [s, d] = [src_port.to_be_bytes(), dst_port.to_be_bytes()];
+        let sum =
+            checksum::Sum::pseudo_header(self.src, self.dst, (UDP_HEADER_LEN + N) as u32, NEXT_HEADER_UDP)
+                .plus(&[s[0], s[1], d[0], d[1], len[0], len[1]])
+                .plus(payload)
+                .finish();
+        let sum = if sum == 0 { 0xffff } else { sum }.to_be_bytes();
+        let start = (0x6000_0000 | u32::from(self.traffic_class) << 20).to_be_bytes();
+        let mut packet = [0; P];
+        let fields = start
+            .into_iter()
+            .chain(len)
+            .chain([NEXT_HEADER_UDP, self.hop_limit])
+            .chain(self.src.octets())
+            .chain(self.dst.octets())
+            .chain(s)
+            .chain(d)
+            .chain(len)
+            .chain(sum)
+            .chain(*payload);
+        for (to, from) in packet.iter_mut().zip(fields) {
+            *to = from;
+        }
+        packet
+    }
+
     /// An ICMPv6 message with its checksum. `rest` is the four bytes after the checksum.
     #[must_use]
     pub fn icmp(&self, kind: u8, code: u8, rest: u32, body: &[u8]) -> Vec<u8> {
@@ -314,6 +351,7 @@ mod tests {
         assert_eq!(packet.len(), 40 + 8 + 5);
         assert_eq!(packet.udp(), Some(Udp { src_port: 4000, dst_port: 5000, payload: b"hello" }));
         assert!(packet.upper_layer_checksum_is_valid());
+        assert_eq!(HEADER.udp_array::<5, 53>(4000, 5000, b"hello")[..], bytes);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Identity {
     /// The self-certifying address.
     #[must_use]
     pub fn address(&self) -> MeshAddr {
-        MeshAddr::from_agent_id(&self.agent_id())
+        MeshAddr::from_agent_id(&self.agent_id()).expect("an id derived from a key has version 8")
     }
 
     /// The OSPF router id at the given draw (see [`RouterId::from_key`]).

@@ -1,8 +1,10 @@
 //! The packet loop: one thread that moves bytes and time between the operating system and the core.
 //!
-//! One round takes, in this order and each in bounded portions: commands, timers that are due (BFD must not wait behind
-//! data), datagrams, packets from the host; then it writes what the core produced and hands its events over. Between
-//! rounds it sleeps until a descriptor is ready or the core's next deadline; there is no tick.
+//! One round takes, in this order and each in bounded portions: commands, datagrams, timers that are due, packets from
+//! the host; then it writes what the core produced and hands its events over. Between rounds it sleeps until a descriptor
+//! is ready or the core's next deadline; there is no tick. Datagrams come before timers because a loop that was not
+//! scheduled for a while must not take its own absence for the silence of a neighbour; their portion is a few
+//! milliseconds, which a BFD packet can wait.
 //!
 //! When the kernel cannot take more datagrams, packets from the host are not read until it can, so that they queue where
 //! the operating system manages queues. Datagrams are received all the same: a full batch discards, which the core counts.
@@ -309,17 +311,17 @@ impl<C: Core> Driver<C> {
             self.io.unblock(ready, now);
         }
         let mut more = self.handle_commands(now)?;
+        for (family, ready) in [(Family::V4, ready.v4), (Family::V6, ready.v6)] {
+            if ready {
+                more |= self.handle_datagrams(family, now)?;
+            }
+        }
         if let Some((deadline, timer)) = self.core.poll_timeout()
             && deadline <= now
         {
             tracing::trace!(timer, "due");
             self.core.handle_timeout(now, &mut self.io.out);
             self.io.flush(now)?;
-        }
-        for (family, ready) in [(Family::V4, ready.v4), (Family::V6, ready.v6)] {
-            if ready {
-                more |= self.handle_datagrams(family, now)?;
-            }
         }
         if ready.tun {
             more |= self.handle_packets(now)?;

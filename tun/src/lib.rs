@@ -2,6 +2,10 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`dataplane`] | the packet core, pure: tunnels, forwarding, BFD, ICMPv6 errors |
+//! | [`engine`] | what encrypts: the boundary to WireGuard implementations |
+//! | [`link`] | one tunnel, and the table of all |
+//! | [`counters`] | every discard has a reason and a counter |
 //! | [`driver`] | the packet loop: the only thread, clock and place where bytes enter and leave |
 //! | [`device`] | the TUN device |
 //! | [`socket`] | the underlay's UDP sockets, many datagrams per system call |
@@ -12,15 +16,24 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod counters;
+pub mod dataplane;
 pub mod device;
 pub mod driver;
+pub mod engine;
+pub mod link;
 pub mod output;
 pub mod socket;
 mod split;
 mod sys;
 mod virtio;
 
+pub use counters::{Counters, Discard};
+pub use dataplane::{
+    BfdChange, Command, Dataplane, Event, LinkView, NodeConfig, Probe, ProbeOutcome, ProbeReply, Snapshot,
+};
 pub use device::{Device, DeviceConfig, DeviceError};
 pub use driver::{Clock, Core, Handle, IoCounters, spawn};
+pub use link::{LinkConfig, MAX_LINKS, Traffic};
 pub use output::{MAX_DATAGRAM, Output, Transmit, TunBatch, UdpBatch};
 pub use socket::{BindError, Sockets};
