@@ -116,6 +116,13 @@ impl Sockets {
         Ok(Self { v4, v6, port, no_gso: NoGso::default() })
     }
 
+    /// What it listens on: an address for each family.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let sockets = [&self.v6, &self.v4].into_iter().flatten();
+        sockets.filter_map(|socket| rustix::net::getsockname(&socket.fd).ok()?.try_into().ok()).collect()
+    }
+
     /// The port, the same for both families.
     #[must_use]
     pub const fn port(&self) -> u16 {
