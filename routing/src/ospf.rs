@@ -1,0 +1,484 @@
+//! OSPF for IPv6: RFC 5340 with the procedures of RFC 2328, over tunnels.
+//!
+//! [`Ospf`] is one router in area 0. It owns everything below and is driven from outside: packets, tunnel and BFD events
+//! go in through `handle_*`, packets and changes come out of [`Ospf::poll_output`], and [`Ospf::poll_timeout`] says when
+//! [`Ospf::handle_timeout`] has something to do. It reads no clock and opens no socket.
+//!
+//! | file | chapter | owns |
+//! |---|---|---|
+//! | [`consts`] | the numbers | |
+//! | [`packet`], [`lsa`] | appendix A: packets and LSAs, decoded once at the edge | |
+//! | `lsdb` | the link-state database: ages, bounds | every LSA |
+//! | `interface` | a tunnel: Hellos, intervals, the wish for a BFD session | the neighbour, delayed acknowledgments |
+//! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
+//! | `exchange` | database descriptions and requests | the state of one exchange |
+//! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
+//! | `originate` | our own LSAs and their pace | what we want to say |
+//! | `spf` | graph, shortest paths, routes, the FIB | the last result |
+//! | `delay` | when to calculate (RFC 8405) | its timers |
+//! | [`view`] | what operators see | |
+//!
+//! A received packet enters at [`Ospf::handle_packet`], is checked and decoded, and is handed to the chapter of its kind.
+//! Whatever happened, `settle` then brings the consequences to an end: LSAs that are due are originated, flooded and
+//! requested. So a packet with many LSAs leads to full packets and not to many.
+//!
+//! # Supported
+//!
+//! RFC 5340, RFC 2328 (procedures), RFC 5838 (instance ids of the IPv6 unicast range: only 0), RFC 5882 (BFD as client),
+//! RFC 6987 (max metric), RFC 7770 and 5642 (hostname), RFC 8405 (SPF back-off), RFC 4222 (windows and back-off in
+//! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs).
+//!
+//! # Deviations, each on purpose
+//!
+//! - MinLSInterval (5 s) is the long-run rate of an own LSA; up to eight instances may follow each other at a little more
+//!   than MinLSArrival (1 s), and the first goes at once. A failure must not wait 5 s to be announced. Neighbours accept
+//!   it: they check MinLSArrival.
+//! - A new instance of an own LSA is held back from a neighbour that was sent the previous one less than MinLSArrival ago,
+//!   for example in the database exchange. It would drop it and wait for the retransmission.
+//! - The calculation takes the root's links from the adjacencies, not from our own Router-LSA, which may be due later.
+//! - A Hello with other intervals is not dropped; they are adopted (RFC 7503 section 5.1 is as lenient). A Hello that does
+//!   not list us is answered at once.
+//! - An MTU below ours is adopted, because stock routers insist on equality.
+//! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel
+//!   proves the neighbour better than a hop limit does.
+//! - The number of LSAs is bounded, in all and for each originator. One too many is acknowledged and forgotten.
+//! - LSAs with a body that cannot be read are flooded and not used.
+//! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
+//!   leave it out. FRR and BIRD do the same. Links of max metric carry transit traffic as a last resort (RFC 6987).
+//! - The DoNotAge bit is ignored: without the DC-bit of every router in the area nobody may set it (RFC 1793 section 2.5).
+//!
+//! # Left out
+//!
+//! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), virtual
+//! links, several areas, stub areas and NSSAs, AS-external and inter-area routes (their LSAs are stored and flooded),
+//! graceful restart (RFC 5187), the authentication trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
+//! ids between routers that are not neighbours (RFC 7503 section 7).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use molt_mesh::ip6::ALL_SPF_ROUTERS;
+use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
+
+pub mod consts;
+mod delay;
+mod exchange;
+mod flood;
+mod interface;
+pub mod lsa;
+mod lsdb;
+mod neighbor;
+mod originate;
+pub mod packet;
+mod spf;
+pub mod view;
+
+pub use neighbor::State;
+pub use packet::{Packet, Reject};
+
+use consts::{AREA, INSTANCE};
+use delay::Delay;
+use interface::Interface;
+use lsdb::{LsaRef, Lsdb};
+use originate::{LS_SPACING, Own};
+use packet::PacketBody;
+use spf::Spf;
+use view::{Counters, SpfTrigger};
+
+/// How long a router that leaves stays as a router of max metric (RFC 6987), so that the others find their ways around
+/// it before its LSAs go: flooding through the mesh and one calculation at the far end.
+const LEAVE: Duration = LS_SPACING;
+/// How long it waits for acknowledgments of its flushed LSAs. Whatever is lost then ages out in an hour.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// What is the same for all links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Router ID, not 0.
+    pub router_id: RouterId,
+    /// Our own prefixes, announced with metric 0; a /128 is marked as our address (LA-bit).
+    pub prefixes: Vec<Prefix>,
+    /// Name to be shown beside our Router ID (RFC 5642).
+    pub hostname: Option<String>,
+    /// HelloInterval: how often a Hello is sent, in whole seconds; 10 s. A neighbour with other intervals is met on its
+    /// own.
+    pub hello: Duration,
+    /// RouterDeadInterval: silence after which a neighbour is given up; 40 s. BFD is the faster way to find out.
+    pub dead: Duration,
+    /// RxmtInterval: wait before the first repetition of whatever was not answered. 1 s on the mesh, above any round trip
+    /// and the delay of acknowledgments, and below the patience of a user.
+    pub rxmt: Duration,
+    /// Seed of all randomness: the first DD sequence numbers, and the jitter of refreshes.
+    pub seed: u64,
+}
+
+/// One tunnel as a point-to-point interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// Its id, which is also the OSPF Interface ID.
+    pub link: LinkId,
+    /// Cost, at least 1.
+    pub cost: u16,
+    /// Our link-local address on it.
+    pub local: Ipv6Addr,
+    /// Largest IPv6 packet it carries in bytes: 1280.
+    pub mtu: u16,
+    /// Whether a stock router is behind it.
+    pub stock: bool,
+    /// What a stock router may announce.
+    pub allow: Vec<Prefix>,
+}
+
+/// What happened to the BFD session of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BfdEvent {
+    /// The neighbour's operator switched it off: no statement about the path (RFC 5882 section 4.2).
+    AdminDown,
+    /// The path is broken, if the session was up before.
+    Down,
+    /// The session is up.
+    Up,
+}
+
+/// What [`Ospf::poll_output`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A BFD session to `remote` is wanted, or not any longer.
+    Bfd {
+        /// The tunnel.
+        link: LinkId,
+        /// Link-local address of the neighbour.
+        remote: Ipv6Addr,
+        /// Whether it is wanted.
+        enabled: bool,
+    },
+    /// [`Ospf::fib`] is a new table.
+    FibChanged,
+    /// A neighbour changed its state.
+    NeighborChanged {
+        /// The tunnel.
+        link: LinkId,
+        /// Its Router ID.
+        router_id: RouterId,
+        /// The state before.
+        from: State,
+        /// The state now.
+        to: State,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// After [`Ospf::shutdown`]: nothing more will come.
+    ShutdownComplete,
+    /// A packet for the neighbour at the other end of a tunnel.
+    Transmit {
+        /// The tunnel.
+        link: LinkId,
+        /// Its destination.
+        dst: Ipv6Addr,
+        /// The whole IPv6 packet.
+        packet: Vec<u8>,
+    },
+}
+
+/// Where the router is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// Max metric is announced.
+    Leaving {
+        flush_at: Time,
+    },
+    /// Own LSAs are flushed.
+    Flushing {
+        stop_at: Time,
+    },
+    Stopped,
+}
+
+/// One OSPFv3 router.
+#[derive(Debug)]
+pub struct Ospf {
+    config: Config,
+    rng: fastrand::Rng,
+    stage: Stage,
+    interfaces: BTreeMap<LinkId, Interface>,
+    lsdb: Lsdb,
+    /// What we want to say; what we said is in `lsdb`.
+    own: BTreeMap<LsaRef, Own>,
+    spf: Spf,
+    delay: Delay,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+}
+
+impl Ospf {
+    /// A router without links. Its own prefixes are in the forwarding table from the start.
+    #[must_use]
+    pub fn new(config: Config, now: Time) -> Self {
+        let mut ospf = Self {
+            rng: fastrand::Rng::with_seed(config.seed),
+            config,
+            stage: Stage::Running,
+            interfaces: BTreeMap::new(),
+            lsdb: Lsdb::default(),
+            own: BTreeMap::new(),
+            spf: Spf::default(),
+            delay: Delay::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        };
+        ospf.update_own_lsas(now);
+        ospf.calculate_routes(now);
+        ospf.settle(now);
+        ospf
+    }
+
+    /// Adds a tunnel that is not up yet. A link of the same id is replaced.
+    pub fn add_link(&mut self, config: LinkConfig, now: Time) {
+        self.remove_link(config.link, now);
+        self.interfaces.insert(config.link, Interface::new(config, self.config.hello, self.config.dead));
+    }
+
+    /// Changes cost, stock and allow of a link; the adjacency stays. Another address or MTU starts it anew.
+    pub fn update_link(&mut self, config: LinkConfig, now: Time) {
+        let link = config.link;
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        let restart =
+            interface.up && (interface.config.local != config.local || interface.config.mtu != config.mtu);
+        interface.config = config;
+        if restart {
+            self.interface_down(link, "the link was configured anew", now);
+            self.interface_up(link, now);
+        }
+        self.schedule_spf(SpfTrigger::Configuration, now);
+        self.update_own_lsas(now);
+        self.settle(now);
+    }
+
+    /// The tunnel is gone for good.
+    pub fn remove_link(&mut self, link: LinkId, now: Time) {
+        self.interface_down(link, "the link was removed", now);
+        self.interfaces.remove(&link);
+        self.settle(now);
+    }
+
+    /// The tunnel carries packets.
+    pub fn handle_link_up(&mut self, link: LinkId, now: Time) {
+        if self.interfaces.get(&link).is_some_and(|interface| !interface.up) && self.stage == Stage::Running {
+            self.interface_up(link, now);
+            self.settle(now);
+        }
+    }
+
+    /// The tunnel carries no packets any longer.
+    pub fn handle_link_down(&mut self, link: LinkId, now: Time) {
+        if self.interfaces.get(&link).is_some_and(|interface| interface.up) {
+            self.interface_down(link, "the tunnel is down", now);
+            self.update_own_lsas(now);
+            self.settle(now);
+        }
+    }
+
+    /// Replaces our own prefixes, for containers that come and go.
+    pub fn set_prefixes(&mut self, prefixes: Vec<Prefix>, now: Time) {
+        if self.config.prefixes != prefixes {
+            self.config.prefixes = prefixes;
+            self.leaves_changed(SpfTrigger::Configuration, now);
+            self.update_own_lsas(now);
+            self.settle(now);
+        }
+    }
+
+    /// A packet with next header 89 came out of the tunnel. `payload` is what follows the IPv6 header.
+    ///
+    /// # Errors
+    /// [`Reject`] names the rule by which the packet was dropped. It is counted here already.
+    pub fn handle_packet(
+        &mut self,
+        link: LinkId,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        _hop_limit: u8,
+        payload: &[u8],
+        now: Time,
+    ) -> Result<(), Reject> {
+        self.counters.received += 1;
+        let result = self.receive(link, src, dst, payload, now);
+        if let Err(reject) = result {
+            *self.counters.rejected.entry(reject).or_default() += 1;
+            if let Some(interface) = self.interfaces.get_mut(&link) {
+                interface.last_reject = Some((now, reject));
+            }
+        }
+        self.settle(now);
+        result
+    }
+
+    /// RFC 2328 section 8.2, RFC 5340 section 4.2.2.
+    fn receive(
+        &mut self,
+        link: LinkId,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        payload: &[u8],
+        now: Time,
+    ) -> Result<(), Reject> {
+        let interface =
+            self.interfaces.get(&link).filter(|interface| interface.up).ok_or(Reject::LinkDown)?;
+        if !src.is_unicast_link_local() {
+            return Err(Reject::Source);
+        }
+        if dst != ALL_SPF_ROUTERS && dst != interface.config.local {
+            return Err(Reject::Destination);
+        }
+        let packet = Packet::decode(payload)?;
+        if !Packet::checksum_is_valid(payload, src, dst) {
+            return Err(Reject::Checksum);
+        }
+        if packet.area != AREA {
+            return Err(Reject::Area);
+        }
+        if packet.instance != INSTANCE {
+            return Err(Reject::Instance);
+        }
+        if packet.router == self.config.router_id {
+            return Err(Reject::OwnRouterId);
+        }
+        let known = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.router == packet.router);
+        match packet.body {
+            PacketBody::Hello(hello) => self.handle_hello(link, src, packet.router, &hello, now),
+            _ if !known => Err(Reject::NoNeighbor),
+            PacketBody::Description(description) => self.handle_description(link, &description, now),
+            PacketBody::Request(keys) => self.handle_request(link, &keys, now),
+            PacketBody::Update(lsas) => self.handle_update(link, lsas, now),
+            PacketBody::Ack(headers) => self.handle_ack(link, &headers),
+        }
+    }
+
+    /// The BFD session of a link changed its state.
+    pub fn handle_bfd(&mut self, link: LinkId, event: BfdEvent, now: Time) {
+        self.bfd_event(link, event, now);
+        self.settle(now);
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.stage == Stage::Stopped {
+            return;
+        }
+        let links: Vec<LinkId> = self.interfaces.keys().copied().collect();
+        for link in links {
+            self.interface_timeouts(link, now);
+        }
+        self.age_database(now);
+        self.settle(now);
+        match self.stage {
+            Stage::Leaving { flush_at } if flush_at <= now => self.flush_own_lsas(now),
+            Stage::Flushing { stop_at } if stop_at <= now => self.stop(now),
+            _ => {}
+        }
+        if self.delay.take_due(now) {
+            self.calculate_routes(now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do next, and what.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        if self.stage == Stage::Stopped {
+            return None;
+        }
+        let mut next: Option<(Time, &'static str)> = None;
+        let mut consider = |at: Option<Time>, what: &'static str| {
+            if let Some(at) = at
+                && next.is_none_or(|(earliest, _)| at < earliest)
+            {
+                next = Some((at, what));
+            }
+        };
+        for interface in self.interfaces.values() {
+            consider(interface.hello_at, "send a hello");
+            consider(interface.ack_at, "send delayed acknowledgments");
+            consider(interface.bfd.as_ref().and_then(|bfd| bfd.linger_until), "end a BFD session");
+            if let Some(neighbor) = &interface.neighbor {
+                consider(Some(neighbor.inactivity_at), "give up a neighbour");
+                consider(neighbor.exchange.deadline(), "repeat a database description");
+                consider(neighbor.request_at, "repeat a link state request");
+                consider(neighbor.retransmission.deadline(), "flood or retransmit LSAs");
+            }
+        }
+        for own in self.own.values() {
+            consider(own.deadline(), "originate an LSA");
+        }
+        consider(self.lsdb.deadline(), "age an LSA");
+        consider(self.delay.deadline(), "calculate routes");
+        match self.stage {
+            Stage::Leaving { flush_at } => consider(Some(flush_at), "flush own LSAs"),
+            Stage::Flushing { stop_at } => consider(Some(stop_at), "stop"),
+            Stage::Running | Stage::Stopped => {}
+        }
+        next
+    }
+
+    /// What there is to be done outside. Call it until it gives `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Leaves the network in good order: first as a router nobody should pass through, then by flushing our LSAs.
+    /// [`Output::ShutdownComplete`] says when that is done.
+    pub fn shutdown(&mut self, now: Time) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        let alone = self.interfaces.values().all(|interface| interface.full_neighbor().is_none());
+        self.stage = Stage::Leaving { flush_at: if alone { now } else { now + LEAVE } };
+        self.update_own_lsas(now);
+        self.hurry_own_lsas(now);
+        self.settle(now);
+    }
+
+    fn flush_own_lsas(&mut self, now: Time) {
+        self.stage = Stage::Flushing { stop_at: now + FLUSH };
+        self.update_own_lsas(now);
+        self.hurry_own_lsas(now);
+        self.settle(now);
+    }
+
+    fn stop(&mut self, now: Time) {
+        self.stage = Stage::Stopped;
+        let links: Vec<LinkId> = self.interfaces.keys().copied().collect();
+        for link in links {
+            self.send_parting_hello(link);
+            self.interface_down(link, "this router stops", now);
+        }
+        self.own.clear();
+        self.outputs.push_back(Output::ShutdownComplete);
+    }
+
+    /// The forwarding table.
+    #[must_use]
+    pub fn fib(&self) -> &Arc<Fib> {
+        &self.spf.fib
+    }
+
+    /// Brings the consequences of an input to an end.
+    fn settle(&mut self, now: Time) {
+        self.originate_due(now);
+        let links: Vec<LinkId> = self.interfaces.keys().copied().collect();
+        for link in &links {
+            self.continue_requests(*link, now);
+        }
+        // An adjacency that just became Full changes the Router-LSA.
+        self.originate_due(now);
+        self.remove_max_aged(now);
+        for link in links {
+            self.send_flooded(link, now);
+        }
+        if matches!(self.stage, Stage::Flushing { .. }) && self.is_flushed() {
+            self.stop(now);
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The flooding procedure (RFC 2328 section 13): receiving, sending, acknowledging and retransmitting LSAs.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use molt_mesh::{LinkId, Time};
+
+use super::Ospf;
+use super::consts::{
+    INF_TRANS_DELAY, LSA_HEADER_LEN, MAX_AGE, MAX_SEQUENCE_NUMBER, MIN_LS_ARRIVAL, UPDATE_LEN,
+};
+use super::lsa::{Lsa, LsaHeader};
+use super::lsdb::{Aged, Change, LsaRef};
+use super::neighbor::{Event, State};
+use super::originate::LS_SPACING;
+use super::packet::{PacketBody, Reject};
+use super::view::SpfTrigger;
+
+/// After a Link State Update the next one to the same neighbour waits this long for more LSAs to fill it. The first one
+/// leaves at once, so it delays nothing at a single change and each hop by at most this in a burst.
+const PACKING: Duration = Duration::from_millis(5);
+/// How long an acknowledgment waits for others (RFC 2328 section 13.5). Round trip and wait together stay below the
+/// RxmtInterval of 1 s over any path that is fit for use.
+const ACK_DELAY: Duration = Duration::from_millis(100);
+/// LSAs a neighbour may be sent before it acknowledges one (RFC 4222 recommendation 3). About 35 kB of mesh LSAs: less
+/// than a tunnel's queue, more than a change ever causes.
+const WINDOW: usize = 160;
+/// The wait for an acknowledgment doubles with each retransmission (RFC 4222 recommendation 2) up to 2^3 times the
+/// RxmtInterval.
+const MAX_BACKOFF: u32 = 3;
+
+/// When an LSA of the list is sent.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// At this time, for the first time or again: its key in `Retransmission::due`.
+    At(Time),
+    /// For the first time when the window opens: it is in `Retransmission::waiting`.
+    Window,
+}
+
+/// One LSA that a neighbour has to acknowledge.
+#[derive(Debug)]
+struct Unacknowledged {
+    /// The instance, with its age when it was added.
+    header: LsaHeader,
+    turn: Turn,
+    /// How often it was sent.
+    sent: u32,
+}
+
+/// The Link state retransmission list of a neighbour. It also holds what is to be sent for the first time, so that
+/// nothing can be forgotten between the two.
+#[derive(Debug, Default)]
+pub(super) struct Retransmission {
+    list: BTreeMap<LsaRef, Unacknowledged>,
+    due: BTreeSet<(Time, LsaRef)>,
+    waiting: BTreeSet<LsaRef>,
+    /// LSAs of the list that were sent at least once.
+    in_flight: usize,
+    /// When the last Link State Update left.
+    last_update: Option<Time>,
+    /// When an own LSA was last sent to this neighbour, by whatever cause. They are few.
+    own_sent: BTreeMap<LsaRef, Time>,
+}
+
+impl Retransmission {
+    /// Adds an instance in place of any older one, to be sent at `due`.
+    pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
+        self.remove(&at);
+        // A neighbour drops an instance that comes within MinLSArrival of the one before and then waits for the
+        // retransmission. The previous one may have left only now, in the database exchange.
+        let held = self.own_sent.get(&at).map_or(due, |sent| due.max(*sent + LS_SPACING));
+        self.due.insert((held, at));
+        self.list.insert(at, Unacknowledged { header, turn: Turn::At(held), sent: 0 });
+    }
+
+    pub(super) fn remove(&mut self, at: &LsaRef) -> bool {
+        let Some(removed) = self.list.remove(at) else { return false };
+        match removed.turn {
+            Turn::At(due) => self.due.remove(&(due, *at)),
+            Turn::Window => self.waiting.remove(at),
+        };
+        self.in_flight -= usize::from(removed.sent > 0);
+        true
+    }
+
+    pub(super) fn contains(&self, at: &LsaRef) -> bool {
+        self.list.contains_key(at)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        let own_sent = std::mem::take(&mut self.own_sent);
+        *self = Self { own_sent, ..Self::default() };
+    }
+
+    /// When the next packet is due.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let next = match self.due.first() {
+            _ if self.in_flight < WINDOW && !self.waiting.is_empty() => Time::ZERO,
+            Some((due, _)) => *due,
+            None => return None,
+        };
+        Some(self.last_update.map_or(next, |last| next.max(last + PACKING)))
+    }
+
+    /// What to send at `now`: everything new that the window admits, and of retransmissions what `room` bytes hold
+    /// (RFC 2328 section 13.6).
+    fn take_due(
+        &mut self,
+        now: Time,
+        rxmt: Duration,
+        room: usize,
+        length: impl Fn(&LsaRef) -> usize,
+    ) -> Vec<LsaRef> {
+        if self.deadline().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let due = self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, at)| at);
+        let candidates: Vec<LsaRef> = self.waiting.iter().take(WINDOW).chain(due).copied().collect();
+        let mut taken = Vec::new();
+        let mut again = 0;
+        for at in candidates {
+            let Some(item) = self.list.get_mut(&at) else { continue };
+            let turn = if item.sent == 0 && self.in_flight >= WINDOW {
+                Turn::Window
+            } else {
+                if item.sent == 0 {
+                    self.in_flight += 1;
+                } else {
+                    again += length(&at);
+                    if again > room && again > length(&at) {
+                        continue;
+                    }
+                }
+                taken.push(at);
+                item.sent += 1;
+                Turn::At(now + rxmt * (1 << (item.sent - 1).min(MAX_BACKOFF)))
+            };
+            match std::mem::replace(&mut item.turn, turn) {
+                Turn::At(due) => self.due.remove(&(due, at)),
+                Turn::Window => self.waiting.remove(&at),
+            };
+            match turn {
+                Turn::At(due) => self.due.insert((due, at)),
+                Turn::Window => self.waiting.insert(at),
+            };
+        }
+        if !taken.is_empty() {
+            self.last_update = Some(now);
+        }
+        taken
+    }
+}
+
+impl Ospf {
+    /// Section 13 with the changes of RFC 5340 section 4.5.1.
+    pub(super) fn handle_update(&mut self, link: LinkId, lsas: Vec<Lsa>, now: Time) -> Result<(), Reject> {
+        let interface = self.interfaces.get_mut(&link).ok_or(Reject::LinkDown)?;
+        if interface.flooding_neighbor().is_none() {
+            return Err(Reject::NeighborState);
+        }
+        let mut direct_acks = Vec::new();
+        for lsa in lsas {
+            match self.receive_lsa(link, lsa, now) {
+                Ack::Delayed(header) => self.delay_ack(link, header, now),
+                Ack::Direct(header) => direct_acks.push(header),
+                Ack::None => {}
+                Ack::Stop => break,
+            }
+        }
+        self.send_acks(link, direct_acks);
+        Ok(())
+    }
+
+    fn receive_lsa(&mut self, link: LinkId, lsa: Lsa, now: Time) -> Ack {
+        let received = lsa.header;
+        // (1)
+        if !lsa.checksum_is_valid() {
+            self.counters.lsas_with_bad_checksum += 1;
+            return Ack::None;
+        }
+        // (2) The backbone is no stub area. (3) Reserved scope.
+        let Some(at) = LsaRef::new(link, received.key) else { return Ack::None };
+        let stored = self.lsdb.get(&at).map(|entry| entry.header(now));
+        // (4)
+        if received.age() == MAX_AGE && stored.is_none() && !self.is_exchanging() {
+            return Ack::Direct(received);
+        }
+        // (5)
+        let order = stored.map_or(Ordering::Greater, |stored| received.compare(&stored));
+        if order.is_gt() {
+            return self.receive_newer(link, at, lsa, now);
+        }
+        let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
+            return Ack::None;
+        };
+        // (6)
+        if neighbor.requests.contains_key(&received.key) {
+            self.neighbor_event(link, Event::BadLsReq, "the neighbour sent an older LSA than it listed", now);
+            return Ack::Stop;
+        }
+        // (7)
+        if order.is_eq() {
+            // (a) An implied acknowledgment, or (b).
+            return if neighbor.retransmission.remove(&at) { Ack::None } else { Ack::Direct(received) };
+        }
+        // (8)
+        let Some(entry) = self.lsdb.get_mut(&at) else { return Ack::None };
+        let wraps = entry.is_max_age(now) && entry.lsa().header.seq == MAX_SEQUENCE_NUMBER;
+        if !wraps && entry.sent_back.is_none_or(|sent| now >= sent + MIN_LS_ARRIVAL) {
+            entry.sent_back = Some(now);
+            self.send_update(link, &[at], now);
+        }
+        Ack::None
+    }
+
+    /// Section 13 step 5.
+    fn receive_newer(&mut self, link: LinkId, at: LsaRef, lsa: Lsa, now: Time) -> Ack {
+        let received = lsa.header;
+        // (a)
+        if self.lsdb.get(&at).is_some_and(|entry| entry.flooded && now < entry.installed + MIN_LS_ARRIVAL) {
+            self.counters.lsas_too_early += 1;
+            return Ack::None;
+        }
+        if !self.lsdb.has_room(&at, received.length) {
+            // Acknowledged and forgotten. Silence would make the neighbour repeat it for ever and keep the adjacency
+            // in Loading, so one flooder would take down what the bound is to protect.
+            self.counters.lsas_without_room += 1;
+            if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
+                neighbor.requests.remove(&received.key);
+            }
+            return Ack::Direct(received);
+        }
+        // (c), (d), then (b): flooding reads the stored instance.
+        self.install(at, lsa, true, now);
+        self.flood(at, Some(link), now);
+        // (f)
+        if received.key.router == self.config.router_id {
+            self.handle_self_originated(at, now);
+        }
+        // (e) On a point-to-point link an LSA is never flooded back where it came from.
+        Ack::Delayed(received)
+    }
+
+    /// Sections 13 (5) (c) and (d), and 13.2.
+    pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) {
+        for interface in self.interfaces.values_mut() {
+            if let Some(neighbor) = &mut interface.neighbor {
+                neighbor.retransmission.remove(&at);
+            }
+        }
+        let change = self.lsdb.install(at, lsa, flooded, now);
+        self.lsdb_changed(at, change, now);
+    }
+
+    pub(super) fn lsdb_changed(&mut self, at: LsaRef, change: Change, now: Time) {
+        match change {
+            Change::None => {}
+            Change::Leaves => self.leaves_changed(SpfTrigger::Lsa(at.key), now),
+            Change::Graph => self.schedule_spf(SpfTrigger::Lsa(at.key), now),
+        }
+    }
+
+    /// Section 13.3, which RFC 5340 section 4.5.2 extends: the stored instance goes to every neighbour in its scope that
+    /// may lack it.
+    pub(super) fn flood(&mut self, at: LsaRef, from: Option<LinkId>, now: Time) {
+        let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return };
+        for (link, interface) in &mut self.interfaces {
+            // (1) (a)
+            let Some(neighbor) = interface.flooding_neighbor().filter(|_| at.is_on(*link)) else { continue };
+            // (b)
+            if neighbor.state != State::Full
+                && let Some(requested) = neighbor.requests.get(&at.key)
+            {
+                let order = header.compare(requested);
+                if order.is_ge() {
+                    neighbor.requests.remove(&at.key);
+                }
+                if order.is_le() {
+                    continue;
+                }
+            }
+            // (c)
+            if from == Some(*link) {
+                continue;
+            }
+            // (d). Steps (2) to (5) happen when the list is sent, at the end of the call or after the packing delay.
+            neighbor.retransmission.add(at, header, now);
+        }
+    }
+
+    /// Sends what is due on the retransmission list.
+    pub(super) fn send_flooded(&mut self, link: LinkId, now: Time) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        let room = interface.room().saturating_sub(UPDATE_LEN);
+        let (rxmt, lsdb) = (self.config.rxmt, &self.lsdb);
+        let Some(neighbor) = interface.flooding_neighbor() else { return };
+        let due = neighbor.retransmission.take_due(now, rxmt, room, |at| lsdb.length(at));
+        self.send_update(link, &due, now);
+    }
+
+    /// Sends stored LSAs in as few Link State Updates as hold them. An LSA that is larger than a packet travels alone;
+    /// the driver has to fragment it (RFC 8200 section 4.5), as BIRD does with its own.
+    pub(super) fn send_update(&mut self, link: LinkId, lsas: &[LsaRef], now: Time) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        let room = interface.room().saturating_sub(UPDATE_LEN);
+        let own_id = self.config.router_id;
+        let mut packets = Vec::new();
+        let mut packet = Vec::new();
+        let mut used = 0;
+        for at in lsas {
+            let Some(entry) = self.lsdb.get(at) else { continue };
+            if at.key.router == own_id
+                && let Some(neighbor) = &mut interface.neighbor
+            {
+                neighbor.retransmission.own_sent.insert(*at, now);
+            }
+            let mut lsa = entry.lsa().clone();
+            lsa.header.raw_age = entry.age(now).saturating_add(INF_TRANS_DELAY).min(MAX_AGE);
+            let length = usize::from(lsa.header.length);
+            if used + length > room && !packet.is_empty() {
+                packets.push(std::mem::take(&mut packet));
+                used = 0;
+            }
+            used += length;
+            packet.push(lsa);
+        }
+        if !packet.is_empty() {
+            packets.push(packet);
+        }
+        for packet in packets {
+            self.transmit(link, PacketBody::Update(packet));
+        }
+    }
+
+    fn delay_ack(&mut self, link: LinkId, header: LsaHeader, now: Time) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        interface.acks.push(header);
+        interface.ack_at.get_or_insert(now + ACK_DELAY);
+        if interface.acks.len() >= interface.room() / LSA_HEADER_LEN {
+            self.send_delayed_acks(link);
+        }
+    }
+
+    /// Section 13.5.
+    pub(super) fn send_delayed_acks(&mut self, link: LinkId) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        interface.ack_at = None;
+        let acks = std::mem::take(&mut interface.acks);
+        self.send_acks(link, acks);
+    }
+
+    fn send_acks(&mut self, link: LinkId, acks: Vec<LsaHeader>) {
+        let Some(interface) = self.interfaces.get(&link) else { return };
+        let room = (interface.room() / LSA_HEADER_LEN).max(1);
+        for packet in acks.chunks(room) {
+            self.transmit(link, PacketBody::Ack(packet.to_vec()));
+        }
+    }
+
+    /// Section 13.7.
+    pub(super) fn handle_ack(&mut self, link: LinkId, acks: &[LsaHeader]) -> Result<(), Reject> {
+        let interface = self.interfaces.get_mut(&link).ok_or(Reject::LinkDown)?;
+        let neighbor = interface.flooding_neighbor().ok_or(Reject::NeighborState)?;
+        for ack in acks {
+            let Some(at) = LsaRef::new(link, ack.key) else { continue };
+            let Some(item) = neighbor.retransmission.list.get(&at) else { continue };
+            if ack.compare(&item.header).is_eq() {
+                neighbor.retransmission.remove(&at);
+            } else {
+                self.counters.questionable_acks += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Section 14.
+    pub(super) fn age_database(&mut self, now: Time) {
+        while let Some(aged) = self.lsdb.poll_aged(now) {
+            match aged {
+                Aged::MaxAge(at, change) => {
+                    self.lsdb_changed(at, change, now);
+                    self.flood(at, None, now);
+                }
+                // The RFC asks for a restart of the router. To forget the copy does the same for one LSA: a neighbour
+                // sends it again with its next refresh, and an own one is originated anew.
+                Aged::Corrupt(at) => {
+                    self.counters.lsas_corrupt += 1;
+                    self.lsdb.remove(&at);
+                    self.schedule_spf(SpfTrigger::Lsa(at.key), now);
+                    self.originate_again(at, now);
+                }
+            }
+        }
+    }
+
+    /// Section 14: an LSA at MaxAge leaves as soon as nobody has to acknowledge it and no exchange is going on.
+    pub(super) fn remove_max_aged(&mut self, now: Time) {
+        if !self.lsdb.has_max_aged() || self.is_exchanging() {
+            return;
+        }
+        let on_a_list = |at: &LsaRef| {
+            let mut neighbors = self.interfaces.values().filter_map(|interface| interface.neighbor.as_ref());
+            neighbors.any(|neighbor| neighbor.retransmission.contains(at))
+        };
+        let gone: Vec<LsaRef> = self.lsdb.max_aged().filter(|at| !on_a_list(at)).copied().collect();
+        for at in gone {
+            self.lsdb.remove(&at);
+            self.originate_again(at, now);
+        }
+    }
+
+    /// LSAs of link scope go with the neighbour's tunnel.
+    pub(super) fn purge_link_scope(&mut self, link: LinkId) {
+        let gone: Vec<LsaRef> =
+            self.lsdb.iter().map(|(at, _)| *at).filter(|at| at.link == Some(link)).collect();
+        for at in gone {
+            self.lsdb.remove(&at);
+        }
+    }
+
+    fn is_exchanging(&self) -> bool {
+        let mut neighbors = self.interfaces.values().filter_map(|interface| interface.neighbor.as_ref());
+        neighbors.any(|neighbor| matches!(neighbor.state, State::Exchange | State::Loading))
+    }
+}
+
+/// What to answer to one LSA (RFC 2328 table 19).
+enum Ack {
+    Delayed(LsaHeader),
+    Direct(LsaHeader),
+    None,
+    /// The rest of the update is not to be processed.
+    Stop,
+}

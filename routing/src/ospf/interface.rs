@@ -1,0 +1,297 @@
+//! The point-to-point interface: one tunnel (RFC 2328 section 9), its Hellos (sections 9.5 and 10.5) and the BFD session
+//! of its neighbour (RFC 5882).
+
+use std::collections::VecDeque;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use molt_mesh::ip6::{ALL_SPF_ROUTERS, CLASS_NETWORK_CONTROL, HEADER_LEN, Header};
+use molt_mesh::port::NEXT_HEADER_OSPF;
+use molt_mesh::{LinkId, RouterId, Time};
+
+use super::consts::{AREA, INSTANCE, PACKET_HEADER_LEN, options};
+use super::lsa::LsaHeader;
+use super::neighbor::{Event, Neighbor, State};
+use super::packet::{Hello, Packet, PacketBody, Reject};
+use super::view::SpfTrigger;
+use super::{BfdEvent, LinkConfig, Ospf, Output};
+
+/// Hellos that answer a neighbour's are at least this far apart. It bounds what a neighbour can make us send, and is far
+/// below the seconds an answer saves.
+const ANSWER_GAP: Duration = Duration::from_millis(200);
+
+/// BFD as seen from here.
+#[derive(Debug)]
+pub(super) struct BfdSession {
+    pub(super) remote: Ipv6Addr,
+    pub(super) up: bool,
+    /// A session that killed its neighbour goes on for the dead interval, so that it sees the path come back.
+    pub(super) linger_until: Option<Time>,
+}
+
+impl BfdSession {
+    const fn new(remote: Ipv6Addr) -> Self {
+        Self { remote, up: false, linger_until: None }
+    }
+}
+
+/// One tunnel.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub(super) config: LinkConfig,
+    /// RFC 2328 section 9.1: Point-to-Point, else Down.
+    pub(super) up: bool,
+    /// HelloInterval and RouterDeadInterval in use: ours, or the neighbour's.
+    pub(super) hello: Duration,
+    pub(super) dead: Duration,
+    pub(super) hello_at: Option<Time>,
+    /// No Hello is answered before this.
+    next_answer: Time,
+    /// The smaller MTU of both ends.
+    pub(super) mtu: u16,
+    pub(super) neighbor: Option<Neighbor>,
+    /// Acknowledgments that wait for company.
+    pub(super) acks: Vec<LsaHeader>,
+    pub(super) ack_at: Option<Time>,
+    pub(super) bfd: Option<BfdSession>,
+    /// The last packet that was dropped, for the operator.
+    pub(super) last_reject: Option<(Time, Reject)>,
+}
+
+impl Interface {
+    pub(super) fn new(config: LinkConfig, hello: Duration, dead: Duration) -> Self {
+        Self {
+            up: false,
+            hello,
+            dead,
+            hello_at: None,
+            next_answer: Time::ZERO,
+            mtu: config.mtu,
+            neighbor: None,
+            acks: Vec::new(),
+            ack_at: None,
+            bfd: None,
+            last_reject: None,
+            config,
+        }
+    }
+
+    /// Room for the body of an OSPF packet in bytes.
+    pub(super) fn room(&self) -> usize {
+        usize::from(self.mtu).saturating_sub(HEADER_LEN + PACKET_HEADER_LEN)
+    }
+
+    /// The neighbour, if it takes part in flooding (RFC 2328 section 13.3 step 1 (a)).
+    pub(super) fn flooding_neighbor(&mut self) -> Option<&mut Neighbor> {
+        self.neighbor.as_mut().filter(|neighbor| neighbor.state >= State::Exchange)
+    }
+
+    pub(super) fn full_neighbor(&self) -> Option<&Neighbor> {
+        self.neighbor.as_ref().filter(|neighbor| neighbor.state == State::Full)
+    }
+
+    /// The neighbour reached 2-Way. A session that outlived its last adjacency goes on.
+    pub(super) fn begin_bfd(&mut self, remote: Ipv6Addr, outputs: &mut VecDeque<Output>) {
+        let link = self.config.link;
+        if let Some(bfd) = self.bfd.as_mut().filter(|bfd| bfd.remote == remote) {
+            bfd.linger_until = None;
+            return;
+        }
+        if let Some(old) = self.bfd.replace(BfdSession::new(remote)) {
+            outputs.push_back(Output::Bfd { link, remote: old.remote, enabled: false });
+        }
+        outputs.push_back(Output::Bfd { link, remote, enabled: true });
+    }
+
+    /// The neighbour fell below 2-Way.
+    pub(super) fn end_bfd(&mut self, now: Time, outputs: &mut VecDeque<Output>) {
+        let link = self.config.link;
+        match &mut self.bfd {
+            Some(bfd) if bfd.linger_until.is_some_and(|until| until > now) => {}
+            Some(bfd) => {
+                outputs.push_back(Output::Bfd { link, remote: bfd.remote, enabled: false });
+                self.bfd = None;
+            }
+            None => {}
+        }
+    }
+}
+
+impl Ospf {
+    /// RFC 2328 section 9.3, event InterfaceUp.
+    pub(super) fn interface_up(&mut self, link: LinkId, now: Time) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        interface.up = true;
+        interface.hello = self.config.hello;
+        interface.dead = self.config.dead;
+        interface.mtu = interface.config.mtu;
+        // At once: the neighbour learns of us one HelloInterval earlier.
+        self.send_hello(link, now);
+        self.update_own_lsas(now);
+    }
+
+    /// RFC 2328 section 9.3, event InterfaceDown.
+    pub(super) fn interface_down(&mut self, link: LinkId, reason: &'static str, now: Time) {
+        self.neighbor_event(link, Event::LlDown, reason, now);
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        interface.up = false;
+        interface.hello_at = None;
+        if let Some(bfd) = &mut interface.bfd {
+            bfd.linger_until = None;
+        }
+        interface.end_bfd(now, &mut self.outputs);
+        self.forget_own(link);
+        self.purge_link_scope(link);
+    }
+
+    /// RFC 2328 section 9.5.
+    pub(super) fn send_hello(&mut self, link: LinkId, now: Time) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        interface.hello_at = Some(now + interface.hello);
+        let neighbors = interface.neighbor.iter().map(|neighbor| neighbor.router).collect();
+        let hello = self.hello(link, neighbors);
+        self.transmit(link, hello);
+    }
+
+    /// A Hello that names nobody makes the neighbour drop the adjacency at once (event 1-WayReceived), not after its
+    /// dead interval.
+    pub(super) fn send_parting_hello(&mut self, link: LinkId) {
+        let hello = self.hello(link, Vec::new());
+        self.transmit(link, hello);
+    }
+
+    fn hello(&self, link: LinkId, neighbors: Vec<RouterId>) -> PacketBody {
+        let (hello, dead) = self
+            .interfaces
+            .get(&link)
+            .map_or((self.config.hello, self.config.dead), |interface| (interface.hello, interface.dead));
+        let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
+        PacketBody::Hello(Hello {
+            interface: link.get(),
+            // There is no Designated Router on a point-to-point link; stock routers send their default of 1 here.
+            priority: 1,
+            options: options::ROUTER,
+            hello_interval: seconds(hello),
+            dead_interval: seconds(dead),
+            designated: RouterId(0),
+            backup: RouterId(0),
+            neighbors,
+        })
+    }
+
+    /// RFC 2328 section 10.5 and RFC 5340 section 4.2.2.1.
+    pub(super) fn handle_hello(
+        &mut self,
+        link: LinkId,
+        src: Ipv6Addr,
+        router: RouterId,
+        hello: &Hello,
+        now: Time,
+    ) -> Result<(), Reject> {
+        let (theirs_hello, theirs_dead) = hello.intervals();
+        if theirs_hello.is_zero() || theirs_dead < theirs_hello {
+            return Err(Reject::Intervals);
+        }
+        if hello.options & (options::E | options::N) != options::E {
+            return Err(Reject::HelloOptions);
+        }
+        // A tunnel has one peer, so another router id is the same peer, restarted or after a clash of ids.
+        let known = self.interfaces.get(&link).and_then(|interface| interface.neighbor.as_ref());
+        if known.is_some_and(|neighbor| neighbor.router != router) {
+            self.neighbor_event(link, Event::KillNbr, "the neighbour changed its router id", now);
+        }
+        let dd_seq = self.rng.u32(..);
+        let Some(interface) = self.interfaces.get_mut(&link) else { return Err(Reject::LinkDown) };
+        let neighbor = interface
+            .neighbor
+            .get_or_insert_with(|| Neighbor::new(router, src, hello.interface, dd_seq, now));
+        // RFC 2328 drops a Hello whose intervals differ (RFC 7503 section 5.1 waives the check). Over a link with one
+        // neighbour they can be adopted, so a stock box with other timers comes up. The smaller pair wins once both are
+        // 2-Way, or two routers that both adopt would swap theirs for ever.
+        let differ = (theirs_hello, theirs_dead) != (interface.hello, interface.dead);
+        if differ && (neighbor.state <= State::Init || theirs_hello < interface.hello) {
+            interface.hello = theirs_hello;
+            interface.dead = theirs_dead;
+            interface.hello_at = interface.hello_at.map(|at| at.min(now + theirs_hello));
+        }
+        neighbor.inactivity_at = now + interface.dead;
+        neighbor.address = src;
+        let other_interface = neighbor.interface != hello.interface;
+        neighbor.interface = hello.interface;
+        self.neighbor_event(link, Event::HelloReceived, "hello received", now);
+        if hello.neighbors.contains(&self.config.router_id) {
+            self.neighbor_event(link, Event::TwoWayReceived, "the neighbour has heard us", now);
+        } else {
+            self.neighbor_event(link, Event::OneWayReceived, "the neighbour no longer hears us", now);
+            // The next regular Hello may be a HelloInterval away; the answer lets the neighbour start now.
+            if let Some(interface) = self.interfaces.get_mut(&link) {
+                let answer_at = interface.next_answer.max(now);
+                if interface.hello_at.is_some_and(|at| answer_at < at) {
+                    interface.hello_at = Some(answer_at);
+                    interface.next_answer = answer_at + ANSWER_GAP;
+                }
+            }
+        }
+        if other_interface {
+            self.schedule_spf(SpfTrigger::Adjacency(link), now);
+            self.update_own_lsas(now);
+        }
+        Ok(())
+    }
+
+    /// RFC 5882 section 4.2. Only a session that was Up says something by going Down: a neighbour may run no BFD.
+    pub(super) fn bfd_event(&mut self, link: LinkId, event: BfdEvent, now: Time) {
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        let linger_until = now + interface.dead;
+        let Some(bfd) = &mut interface.bfd else { return };
+        match event {
+            BfdEvent::Up => bfd.up = true,
+            BfdEvent::AdminDown => bfd.up = false,
+            BfdEvent::Down if bfd.up => {
+                bfd.up = false;
+                bfd.linger_until = Some(linger_until);
+                self.neighbor_event(link, Event::KillNbr, "BFD down", now);
+            }
+            BfdEvent::Down => {}
+        }
+    }
+
+    /// Sends an OSPF packet. RFC 2328 section 8.1: on a point-to-point network everything goes to AllSPFRouters.
+    pub(super) fn transmit(&mut self, link: LinkId, body: PacketBody) {
+        let Some(interface) = self.interfaces.get(&link).filter(|interface| interface.up) else { return };
+        let src = interface.config.local;
+        let dst = ALL_SPF_ROUTERS;
+        let packet = Packet { router: self.config.router_id, area: AREA, instance: INSTANCE, body };
+        self.counters.sent += 1;
+        // RFC 5340 appendix A.1 and stock routers that enforce it: hop limit 1 on multicast.
+        let header = Header { src, dst, hop_limit: 1, traffic_class: CLASS_NETWORK_CONTROL };
+        let packet = header.packet(NEXT_HEADER_OSPF, &packet.encode(src, dst));
+        self.outputs.push_back(Output::Transmit { link, dst, packet });
+    }
+
+    pub(super) fn interface_timeouts(&mut self, link: LinkId, now: Time) {
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        if let Some(bfd) = &mut interface.bfd
+            && due(bfd.linger_until)
+        {
+            bfd.linger_until = None;
+            if interface.neighbor.as_ref().is_none_or(|neighbor| neighbor.state < State::ExStart) {
+                interface.end_bfd(now, &mut self.outputs);
+            }
+        }
+        let hello = due(interface.hello_at);
+        let acks = due(interface.ack_at);
+        let inactive = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.inactivity_at <= now);
+        if inactive {
+            self.neighbor_event(link, Event::InactivityTimer, "no hello for the dead interval", now);
+        }
+        if hello {
+            self.send_hello(link, now);
+        }
+        if acks {
+            self.send_delayed_acks(link);
+        }
+        self.exchange_timeouts(link, now);
+    }
+}

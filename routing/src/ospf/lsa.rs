@@ -1,0 +1,527 @@
+//! Link-state advertisements: header, comparison, and the bodies this router understands (RFC 5340 appendix A.4).
+//!
+//! An [`Lsa`] keeps its body byte for byte, so that whatever another router originated is flooded and checksummed as
+//! it was received. [`Body::decode`] reads the types the calculation and the operator views need; every other type is
+//! [`Body::Opaque`].
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use molt_mesh::codec::{Reader, Short, Writer};
+use molt_mesh::{Prefix, RouterId, checksum};
+
+use super::consts::{
+    DO_NOT_AGE, LSA_HEADER_LEN, MAX_AGE, MAX_AGE_DIFF, MAX_HOSTNAME, TLV_HOSTNAME, prefix_options,
+};
+
+/// The LS type: U-bit, flooding scope and function code (A.4.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LsType(pub u16);
+
+/// How far an LSA is flooded (A.4.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The link it was originated on.
+    Link,
+    /// The area.
+    Area,
+    /// The autonomous system.
+    As,
+    /// The value 3, which no LSA may have.
+    Reserved,
+}
+
+impl LsType {
+    /// Link-LSA.
+    pub const LINK: Self = Self(0x0008);
+    /// Router-LSA.
+    pub const ROUTER: Self = Self(0x2001);
+    /// Network-LSA.
+    pub const NETWORK: Self = Self(0x2002);
+    /// Inter-Area-Prefix-LSA.
+    pub const INTER_AREA_PREFIX: Self = Self(0x2003);
+    /// Inter-Area-Router-LSA.
+    pub const INTER_AREA_ROUTER: Self = Self(0x2004);
+    /// NSSA-LSA.
+    pub const NSSA: Self = Self(0x2007);
+    /// Intra-Area-Prefix-LSA.
+    pub const INTRA_AREA_PREFIX: Self = Self(0x2009);
+    /// AS-External-LSA.
+    pub const AS_EXTERNAL: Self = Self(0x4005);
+    /// Router Information LSA with area scope and the U-bit (RFC 7770 section 2.2).
+    pub const ROUTER_INFORMATION: Self = Self(0xa00c);
+
+    /// Where the LSA is flooded. An unrecognized type with a clear U-bit stays on its link (section 4.5.2, case 2).
+    #[must_use]
+    pub const fn scope(self) -> Scope {
+        match self.0 >> 13 & 3 {
+            0 => Scope::Link,
+            1 | 2 if !self.is_recognized() && self.0 & 0x8000 == 0 => Scope::Link,
+            1 => Scope::Area,
+            2 => Scope::As,
+            _ => Scope::Reserved,
+        }
+    }
+
+    /// The types of RFC 5340, which every router knows.
+    const fn is_recognized(self) -> bool {
+        matches!(
+            self,
+            Self::LINK
+                | Self::ROUTER
+                | Self::NETWORK
+                | Self::INTER_AREA_PREFIX
+                | Self::INTER_AREA_ROUTER
+                | Self::NSSA
+                | Self::INTRA_AREA_PREFIX
+                | Self::AS_EXTERNAL
+        )
+    }
+}
+
+impl fmt::Debug for LsType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#06x}", self.0)
+    }
+}
+
+/// What identifies an LSA within its flooding scope (A.4.2). All fragments of a router are neighbours in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LsaKey {
+    /// LS type.
+    pub ls_type: LsType,
+    /// Advertising Router.
+    pub router: RouterId,
+    /// Link State ID.
+    pub id: u32,
+}
+
+impl LsaKey {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Short> {
+        let ls_type = LsType(r.u16()?);
+        let id = r.u32()?;
+        Ok(Self { ls_type, router: RouterId(r.u32()?), id })
+    }
+
+    pub(super) fn encode(&self, w: &mut Writer) {
+        w.u16(self.ls_type.0).u32(self.id).u32(self.router.0);
+    }
+}
+
+/// The LSA header (A.4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LsaHeader {
+    /// The age field as it was sent, with the DoNotAge bit. [`Self::age`] is the one to calculate with.
+    pub raw_age: u16,
+    /// Type, router and id.
+    pub key: LsaKey,
+    /// LS sequence number.
+    pub seq: i32,
+    /// Fletcher checksum over the LSA without its age.
+    pub checksum: u16,
+    /// Length of the LSA with this header in bytes.
+    pub length: u16,
+}
+
+impl LsaHeader {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Short> {
+        Ok(Self {
+            raw_age: r.u16()?,
+            key: LsaKey::decode(r)?,
+            seq: r.u32()?.cast_signed(),
+            checksum: r.u16()?,
+            length: r.u16()?,
+        })
+    }
+
+    pub(super) fn encode(&self, w: &mut Writer) {
+        w.u16(self.raw_age);
+        self.key.encode(w);
+        w.u32(self.seq.cast_unsigned()).u16(self.checksum).u16(self.length);
+    }
+
+    /// The age in seconds, at most MaxAge.
+    #[must_use]
+    pub fn age(&self) -> u16 {
+        (self.raw_age & !DO_NOT_AGE).min(MAX_AGE)
+    }
+
+    /// RFC 2328 section 13.1: `Greater` if `self` is the more recent of two instances of one LSA, `Equal` if they are
+    /// the same instance.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Ordering {
+        let by_content = self.seq.cmp(&other.seq).then(self.checksum.cmp(&other.checksum));
+        let by_max_age = (self.age() == MAX_AGE).cmp(&(other.age() == MAX_AGE));
+        let by_age = if self.age().abs_diff(other.age()) > MAX_AGE_DIFF {
+            other.age().cmp(&self.age())
+        } else {
+            Ordering::Equal
+        };
+        by_content.then(by_max_age).then(by_age)
+    }
+}
+
+/// An LSA whose length field is right. Its checksum is not looked at before [`Lsa::checksum_is_valid`], because one bad
+/// LSA must not cost the others of its packet (RFC 2328 section 13, step 1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lsa {
+    /// The header.
+    pub header: LsaHeader,
+    body: Arc<[u8]>,
+}
+
+impl Lsa {
+    /// A new instance with the right length and checksum. The body is shorter than 64 kB, which its originators see to
+    /// by splitting at the MTU.
+    #[must_use]
+    pub fn new(key: LsaKey, seq: i32, age: u16, body: Arc<[u8]>) -> Self {
+        let length = u16::try_from(LSA_HEADER_LEN + body.len()).unwrap_or(u16::MAX);
+        let mut lsa = Self { header: LsaHeader { raw_age: age, key, seq, checksum: 0, length }, body };
+        // RFC 2328 section 12.1.7: without the age; the checksum then stands at offset 14.
+        lsa.header.checksum = checksum::fletcher(&lsa.checksummed(), 14);
+        lsa
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let header = LsaHeader::decode(r)?;
+        let len = usize::from(header.length).checked_sub(LSA_HEADER_LEN).ok_or(Malformed::Length)?;
+        Ok(Self { header, body: r.bytes(len)?.into() })
+    }
+
+    /// Appends the LSA with `age` in place of the age it was received with.
+    pub(super) fn encode(&self, w: &mut Writer, age: u16) {
+        LsaHeader { raw_age: age, ..self.header }.encode(w);
+        w.bytes(&self.body);
+    }
+
+    /// What follows the header.
+    #[must_use]
+    pub fn body(&self) -> &Arc<[u8]> {
+        &self.body
+    }
+
+    /// RFC 2328 section 12.1.7.
+    #[must_use]
+    pub fn checksum_is_valid(&self) -> bool {
+        checksum::fletcher_is_valid(&self.checksummed())
+    }
+
+    fn checksummed(&self) -> Vec<u8> {
+        let mut w = Writer::with_capacity(usize::from(self.header.length));
+        self.encode(&mut w, 0);
+        w.finish().split_off(2)
+    }
+}
+
+/// Why an LSA or its body cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The length field is smaller than the header.
+    #[error("LSA length below its header")]
+    Length,
+    /// A field ends after the input.
+    #[error("{0}")]
+    Short(#[from] Short),
+    /// A prefix is longer than an IPv6 address.
+    #[error("prefix longer than 128 bits")]
+    PrefixLength,
+    /// Bytes are left after the last field.
+    #[error("bytes after the last field")]
+    Trailing,
+}
+
+/// What an LSA says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Prefixes of a router or a transit network.
+    IntraAreaPrefix(IntraAreaPrefixLsa),
+    /// Link-local address and prefixes of a link.
+    Link(LinkLsa),
+    /// Routers on a transit network.
+    Network(NetworkLsa),
+    /// Not read: stored and flooded as it is.
+    Opaque,
+    /// Links of a router.
+    Router(RouterLsa),
+    /// Name and capabilities of a router.
+    RouterInformation(RouterInformationLsa),
+}
+
+impl Body {
+    /// Reads the body of an LSA of type `ls_type`.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the rule that failed.
+    pub fn decode(ls_type: LsType, body: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(body);
+        let decoded = match ls_type {
+            LsType::INTRA_AREA_PREFIX => Self::IntraAreaPrefix(IntraAreaPrefixLsa::decode(&mut r)?),
+            LsType::LINK => Self::Link(LinkLsa::decode(&mut r)?),
+            LsType::NETWORK => Self::Network(NetworkLsa::decode(&mut r)?),
+            LsType::ROUTER => Self::Router(RouterLsa::decode(&mut r)?),
+            LsType::ROUTER_INFORMATION => Self::RouterInformation(RouterInformationLsa::decode(&mut r)?),
+            _ => return Ok(Self::Opaque),
+        };
+        if r.is_empty() { Ok(decoded) } else { Err(Malformed::Trailing) }
+    }
+}
+
+/// Router-LSA (A.4.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterLsa {
+    /// Bits Nt, x, V, E and B.
+    pub bits: u8,
+    /// Options, 24 bits.
+    pub options: u32,
+    /// Links in the order they were listed.
+    pub links: Vec<RouterLink>,
+}
+
+/// One link of a Router-LSA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouterLink {
+    /// [`link_type`](super::consts::link_type).
+    pub kind: u8,
+    /// Cost of the link.
+    pub metric: u16,
+    /// Interface ID of the originator.
+    pub interface: u32,
+    /// Interface ID of the neighbour, or of the Designated Router of a transit network.
+    pub neighbor_interface: u32,
+    /// Router ID of the neighbour, or of the Designated Router of a transit network.
+    pub neighbor: RouterId,
+}
+
+impl RouterLsa {
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (bits, options) = (r.u8()?, r.u24()?);
+        let mut links = Vec::with_capacity(r.left() / super::consts::ROUTER_LINK_LEN);
+        while !r.is_empty() {
+            let kind = r.u8()?;
+            let _reserved = r.u8()?;
+            links.push(RouterLink {
+                kind,
+                metric: r.u16()?,
+                interface: r.u32()?,
+                neighbor_interface: r.u32()?,
+                neighbor: RouterId(r.u32()?),
+            });
+        }
+        Ok(Self { bits, options, links })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(self.bits).u24(self.options);
+        for link in &self.links {
+            w.u8(link.kind).u8(0).u16(link.metric).u32(link.interface).u32(link.neighbor_interface);
+            w.u32(link.neighbor.0);
+        }
+        w.finish()
+    }
+}
+
+/// Network-LSA (A.4.4). Only read: a tunnel is never a transit network, but stock routers may have some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkLsa {
+    /// Options, 24 bits.
+    pub options: u32,
+    /// The routers attached to the network.
+    pub routers: Vec<RouterId>,
+}
+
+impl NetworkLsa {
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let _reserved = r.u8()?;
+        let options = r.u24()?;
+        let mut routers = Vec::with_capacity(r.left() / 4);
+        while !r.is_empty() {
+            routers.push(RouterId(r.u32()?));
+        }
+        Ok(Self { options, routers })
+    }
+}
+
+/// A prefix as it is encoded in LSAs (A.4.1). Kept as received, even where [`Self::prefix`] refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LsaPrefix {
+    /// Length in bits, at most 128.
+    pub len: u8,
+    /// [`prefix_options`].
+    pub options: u8,
+    /// Metric; in a Link-LSA the field is reserved.
+    pub metric: u16,
+    /// The address, zero beyond the words that were sent.
+    pub addr: Ipv6Addr,
+}
+
+impl LsaPrefix {
+    /// An address of the originator itself.
+    #[must_use]
+    pub fn own(prefix: Prefix) -> Self {
+        let options = if prefix.len() == 128 { prefix_options::LA } else { 0 };
+        Self { len: prefix.len(), options, metric: 0, addr: prefix.addr() }
+    }
+
+    /// The prefix, unless bits are set beyond its length or it is link-local (A.4.10: such a prefix is ignored).
+    #[must_use]
+    pub fn prefix(&self) -> Option<Prefix> {
+        let prefix = Prefix::new(self.addr, self.len);
+        (prefix.addr() == self.addr && !self.addr.is_unicast_link_local()).then_some(prefix)
+    }
+
+    /// Length of the entry in bytes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        4 + address_len(self.len)
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (len, options, metric) = (r.u8()?, r.u8()?, r.u16()?);
+        if len > 128 {
+            return Err(Malformed::PrefixLength);
+        }
+        let mut octets = [0; 16];
+        for (to, from) in octets.iter_mut().zip(r.bytes(address_len(len))?) {
+            *to = *from;
+        }
+        Ok(Self { len, options, metric, addr: Ipv6Addr::from_octets(octets) })
+    }
+
+    fn encode(&self, w: &mut Writer) {
+        let octets = self.addr.octets();
+        w.u8(self.len).u8(self.options).u16(self.metric);
+        w.bytes(octets.get(..address_len(self.len)).unwrap_or(&octets));
+    }
+}
+
+/// A prefix is sent in as few 32-bit words as hold it (A.4.1).
+fn address_len(bits: u8) -> usize {
+    usize::from(bits).div_ceil(32) * 4
+}
+
+/// Link-LSA (A.4.9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkLsa {
+    /// Router priority.
+    pub priority: u8,
+    /// Options, 24 bits.
+    pub options: u32,
+    /// Link-local address of the originator on the link.
+    pub link_local: Ipv6Addr,
+    /// Prefixes of the link.
+    pub prefixes: Vec<LsaPrefix>,
+}
+
+impl LinkLsa {
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (priority, options) = (r.u8()?, r.u24()?);
+        let link_local = Ipv6Addr::from_bits(r.u128()?);
+        let count = r.u32()?;
+        Ok(Self { priority, options, link_local, prefixes: decode_prefixes(r, count)? })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(self.priority).u24(self.options).u128(self.link_local.to_bits());
+        w.u32(u32::try_from(self.prefixes.len()).unwrap_or(u32::MAX));
+        for prefix in &self.prefixes {
+            prefix.encode(&mut w);
+        }
+        w.finish()
+    }
+}
+
+/// Intra-Area-Prefix-LSA (A.4.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntraAreaPrefixLsa {
+    /// The Router-LSA or Network-LSA whose vertex the prefixes hang on. The Link State ID is 0 for a router.
+    pub referenced: LsaKey,
+    /// The prefixes.
+    pub prefixes: Vec<LsaPrefix>,
+}
+
+impl IntraAreaPrefixLsa {
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let count = r.u16()?;
+        let referenced = LsaKey::decode(r)?;
+        Ok(Self { referenced, prefixes: decode_prefixes(r, u32::from(count))? })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u16(u16::try_from(self.prefixes.len()).unwrap_or(u16::MAX));
+        self.referenced.encode(&mut w);
+        for prefix in &self.prefixes {
+            prefix.encode(&mut w);
+        }
+        w.finish()
+    }
+}
+
+fn decode_prefixes(r: &mut Reader<'_>, count: u32) -> Result<Vec<LsaPrefix>, Malformed> {
+    // Not `with_capacity(count)`: the count is the sender's, the bytes are what is really there.
+    let mut prefixes = Vec::new();
+    for _ in 0..count {
+        prefixes.push(LsaPrefix::decode(r)?);
+    }
+    Ok(prefixes)
+}
+
+/// Router Information LSA (RFC 7770 section 2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterInformationLsa {
+    /// Type and value of each TLV.
+    pub tlvs: Vec<(u16, Vec<u8>)>,
+}
+
+impl RouterInformationLsa {
+    /// Says the name of a router (RFC 5642). More than 255 bytes are cut at a character.
+    #[must_use]
+    pub fn with_hostname(name: &str) -> Self {
+        let name = name.get(..name.floor_char_boundary(MAX_HOSTNAME)).unwrap_or_default();
+        Self { tlvs: vec![(TLV_HOSTNAME, name.into())] }
+    }
+
+    /// RFC 5642 section 3.1: the first TLV counts. What is not printable ASCII is refused, because the name ends up on
+    /// an operator's terminal.
+    #[must_use]
+    pub fn hostname(&self) -> Option<&str> {
+        let (_, name) = self.tlvs.iter().find(|(kind, _)| *kind == TLV_HOSTNAME)?;
+        let name = std::str::from_utf8(name).ok()?;
+        (!name.is_empty() && name.len() <= MAX_HOSTNAME && name.bytes().all(|byte| byte.is_ascii_graphic()))
+            .then_some(name)
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut tlvs = Vec::new();
+        while !r.is_empty() {
+            let (kind, len) = (r.u16()?, usize::from(r.u16()?));
+            tlvs.push((kind, r.bytes(len)?.to_vec()));
+            // RFC 7770 section 2.3: padded to four bytes, the padding is not counted.
+            r.bytes(len.next_multiple_of(4) - len)?;
+        }
+        Ok(Self { tlvs })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        for (kind, value) in &self.tlvs {
+            w.u16(*kind).u16(u16::try_from(value.len()).unwrap_or(u16::MAX)).bytes(value);
+            while w.len() % 4 != 0 {
+                w.u8(0);
+            }
+        }
+        w.finish()
+    }
+}

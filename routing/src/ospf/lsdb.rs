@@ -1,0 +1,268 @@
+//! The link-state database (RFC 2328 section 12.2): storing, aging and bounding.
+//!
+//! One database holds all three flooding scopes of RFC 5340 section 4.5.3; an LSA of link scope carries its link in its
+//! [`LsaRef`]. An age is never counted up: it is the age on arrival plus the time since then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use molt_mesh::{LinkId, RouterId, Time};
+
+use super::consts::{CHECK_AGE, LSA_HEADER_LEN, MAX_AGE};
+use super::lsa::{Body, LsType, Lsa, LsaHeader, LsaKey, Scope};
+
+/// 10,000 routers with a Router-LSA, a prefix LSA, a name, an agent record, and as much again to spare.
+pub(super) const MAX_LSAS: usize = 80_000;
+/// A mesh node has about six. A stock router with many networks behind it stays below this; one neighbour that invents
+/// LSAs cannot push out the others.
+pub(super) const MAX_LSAS_PER_ROUTER: usize = 1_000;
+/// An average of 800 bytes for each of [`MAX_LSAS`], twice what a mesh node's LSAs have.
+pub(super) const MAX_BYTES: usize = 64 << 20;
+
+/// Where an LSA is: its key and, for link scope, the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LsaRef {
+    /// The link of an LSA of link scope; `None` for the area and the autonomous system.
+    pub(super) link: Option<LinkId>,
+    /// Its key.
+    pub(super) key: LsaKey,
+}
+
+impl LsaRef {
+    /// The place of an LSA that is received on or originated for `link`. `None` for the reserved scope.
+    pub(super) const fn new(link: LinkId, key: LsaKey) -> Option<Self> {
+        match key.ls_type.scope() {
+            Scope::Link => Some(Self { link: Some(link), key }),
+            Scope::Area | Scope::As => Some(Self { link: None, key }),
+            Scope::Reserved => None,
+        }
+    }
+
+    pub(super) const fn area(key: LsaKey) -> Self {
+        Self { link: None, key }
+    }
+
+    /// Whether the LSA is flooded over `link`.
+    pub(super) fn is_on(&self, link: LinkId) -> bool {
+        self.link.is_none_or(|own| own == link)
+    }
+}
+
+/// A stored LSA.
+#[derive(Debug)]
+pub(super) struct Entry {
+    lsa: Lsa,
+    pub(super) body: Body,
+    /// Age in seconds at `installed`.
+    age: u16,
+    pub(super) installed: Time,
+    /// It came from a neighbour, so MinLSArrival protects it.
+    pub(super) flooded: bool,
+    /// When it was last sent in answer to an older instance (RFC 2328 section 13, step 8).
+    pub(super) sent_back: Option<Time>,
+    /// Key of this entry in `Lsdb::deadlines`.
+    deadline: Time,
+}
+
+impl Entry {
+    pub(super) fn age(&self, now: Time) -> u16 {
+        let age = u64::from(self.age) + now.since(self.installed).as_secs();
+        u16::try_from(age).unwrap_or(MAX_AGE).min(MAX_AGE)
+    }
+
+    pub(super) fn is_max_age(&self, now: Time) -> bool {
+        self.age(now) == MAX_AGE
+    }
+
+    /// The header with the age of `now`.
+    pub(super) fn header(&self, now: Time) -> LsaHeader {
+        LsaHeader { raw_age: self.age(now), ..self.lsa.header }
+    }
+
+    pub(super) const fn lsa(&self) -> &Lsa {
+        &self.lsa
+    }
+
+    /// The next moment to look at it: MaxAge, or the next multiple of CheckAge.
+    fn next_deadline(&self, now: Time) -> Time {
+        let born = Duration::from_secs(self.age.into());
+        let max_age = self.installed + Duration::from_secs(MAX_AGE.into()).saturating_sub(born);
+        let lived = now.since(self.installed) + born;
+        let checks = u32::try_from(lived.as_secs() / CHECK_AGE.as_secs()).unwrap_or(u32::MAX);
+        let check = self.installed + (CHECK_AGE * checks.saturating_add(1)).saturating_sub(born);
+        check.min(max_age)
+    }
+}
+
+/// What installing an LSA changed (RFC 2328 section 13.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing the calculation depends on.
+    None,
+    /// Prefixes or names; the graph is the same.
+    Leaves,
+    /// The graph.
+    Graph,
+}
+
+/// What the age of an LSA asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Aged {
+    /// It reached MaxAge: flood it, so that it goes away everywhere (RFC 2328 section 14).
+    MaxAge(LsaRef, Change),
+    /// Its checksum does not fit any longer (RFC 2328 section 14, CheckAge).
+    Corrupt(LsaRef),
+}
+
+/// The database.
+#[derive(Debug, Default)]
+pub(super) struct Lsdb {
+    entries: BTreeMap<LsaRef, Entry>,
+    deadlines: BTreeSet<(Time, LsaRef)>,
+    /// LSAs that wait to be removed: all neighbours must have acknowledged them first.
+    max_aged: BTreeSet<LsaRef>,
+    per_router: BTreeMap<RouterId, usize>,
+    bytes: usize,
+}
+
+impl Lsdb {
+    pub(super) fn get(&self, lsa: &LsaRef) -> Option<&Entry> {
+        self.entries.get(lsa)
+    }
+
+    pub(super) fn get_mut(&mut self, lsa: &LsaRef) -> Option<&mut Entry> {
+        self.entries.get_mut(lsa)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LsaRef, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// All LSAs of area scope of one type in ascending order.
+    pub(super) fn of_type(&self, ls_type: LsType) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        let key = |router, id| LsaRef::area(LsaKey { ls_type, router: RouterId(router), id });
+        let range = (Bound::Included(key(0, 0)), Bound::Included(key(u32::MAX, u32::MAX)));
+        self.entries.range(range).map(|(lsa, entry)| (&lsa.key, entry))
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is room for a received LSA.
+    pub(super) fn has_room(&self, lsa: &LsaRef, length: u16) -> bool {
+        let replaced = self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length));
+        let bytes = self.bytes - replaced.unwrap_or(0) + usize::from(length);
+        let of_router = self.per_router.get(&lsa.key.router).copied().unwrap_or(0);
+        bytes <= MAX_BYTES
+            && (replaced.is_some() || self.entries.len() < MAX_LSAS && of_router < MAX_LSAS_PER_ROUTER)
+    }
+
+    /// RFC 2328 section 13.2. The instance replaces any other.
+    pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) -> Change {
+        let old = self.remove(&at);
+        let age = lsa.header.age();
+        let was_max_age = old.as_ref().is_none_or(|old| old.is_max_age(now));
+        let (body, same) = match old {
+            // An unchanged body need not be read again; the refresh of a large database is almost only that.
+            Some(old) if old.lsa.body() == lsa.body() => (old.body, true),
+            // A body we cannot read is still kept and flooded. To drop it would wedge the adjacency with a neighbour
+            // that stored it, and leave the decision to who happens to sit where.
+            _ => (Body::decode(at.key.ls_type, lsa.body()).unwrap_or(Body::Opaque), false),
+        };
+        let unusable = was_max_age && age == MAX_AGE;
+        let change = if unusable || same && was_max_age == (age == MAX_AGE) {
+            Change::None
+        } else {
+            change_of(at.key.ls_type)
+        };
+        let mut entry = Entry { lsa, body, age, installed: now, flooded, sent_back: None, deadline: now };
+        if age == MAX_AGE {
+            self.max_aged.insert(at);
+        } else {
+            entry.deadline = entry.next_deadline(now);
+            self.deadlines.insert((entry.deadline, at));
+        }
+        self.bytes += usize::from(entry.lsa.header.length);
+        *self.per_router.entry(at.key.router).or_default() += 1;
+        self.entries.insert(at, entry);
+        change
+    }
+
+    /// Premature aging (RFC 2328 section 14.1).
+    pub(super) fn set_max_age(&mut self, at: &LsaRef, now: Time) -> Change {
+        let Some(entry) = self.entries.get_mut(at) else { return Change::None };
+        self.deadlines.remove(&(entry.deadline, *at));
+        entry.age = MAX_AGE;
+        entry.installed = now;
+        self.max_aged.insert(*at);
+        change_of(at.key.ls_type)
+    }
+
+    pub(super) fn remove(&mut self, at: &LsaRef) -> Option<Entry> {
+        let entry = self.entries.remove(at)?;
+        self.deadlines.remove(&(entry.deadline, *at));
+        self.max_aged.remove(at);
+        self.bytes -= usize::from(entry.lsa.header.length);
+        if let Some(count) = self.per_router.get_mut(&at.key.router) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_router.remove(&at.key.router);
+            }
+        }
+        Some(entry)
+    }
+
+    /// LSAs at MaxAge.
+    pub(super) fn max_aged(&self) -> impl Iterator<Item = &LsaRef> {
+        self.max_aged.iter()
+    }
+
+    pub(super) fn has_max_aged(&self) -> bool {
+        !self.max_aged.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The next LSA whose age asks for something at `now`.
+    pub(super) fn poll_aged(&mut self, now: Time) -> Option<Aged> {
+        loop {
+            let due = self.deadlines.first().copied().filter(|(at, _)| *at <= now)?;
+            self.deadlines.remove(&due);
+            let Some(entry) = self.entries.get_mut(&due.1) else { continue };
+            if entry.is_max_age(now) {
+                self.max_aged.insert(due.1);
+                return Some(Aged::MaxAge(due.1, change_of(due.1.key.ls_type)));
+            }
+            entry.deadline = entry.next_deadline(now);
+            self.deadlines.insert((entry.deadline, due.1));
+            if !entry.lsa.checksum_is_valid() {
+                return Some(Aged::Corrupt(due.1));
+            }
+        }
+    }
+
+    /// The sum of the checksums of all LSAs flooded beyond their link, by which operators compare two databases.
+    pub(super) fn checksum_sum(&self) -> u32 {
+        let area = self.entries.iter().filter(|(at, _)| at.link.is_none());
+        area.fold(0, |sum, (_, entry)| sum.wrapping_add(entry.lsa.header.checksum.into()))
+    }
+
+    /// The bytes an LSA takes in a packet.
+    pub(super) fn length(&self, at: &LsaRef) -> usize {
+        self.entries.get(at).map_or(LSA_HEADER_LEN, |entry| entry.lsa.header.length.into())
+    }
+}
+
+/// RFC 5340 section 4.5.3 recalculates everything on a prefix or Link-LSA. The graph depends on neither: next hops come
+/// from Hellos.
+const fn change_of(ls_type: LsType) -> Change {
+    match ls_type {
+        LsType::ROUTER | LsType::NETWORK => Change::Graph,
+        LsType::INTRA_AREA_PREFIX | LsType::ROUTER_INFORMATION => Change::Leaves,
+        _ => Change::None,
+    }
+}

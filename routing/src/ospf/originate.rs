@@ -1,0 +1,258 @@
+//! Originating LSAs (RFC 2328 section 12.4, RFC 5340 section 4.4): what this router says about itself, and how often.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use molt_mesh::ip6::HEADER_LEN;
+use molt_mesh::port::TUNNEL_MTU;
+use molt_mesh::{LinkId, Time};
+
+use super::consts::{
+    INITIAL_SEQUENCE_NUMBER, LS_REFRESH_TIME, LSA_HEADER_LEN, MAX_LINK_METRIC, MAX_SEQUENCE_NUMBER,
+    MIN_LS_ARRIVAL, MIN_LS_INTERVAL, PACKET_HEADER_LEN, ROUTER_LINK_LEN, UPDATE_LEN, link_type, options,
+};
+use super::lsa::{
+    IntraAreaPrefixLsa, LinkLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterInformationLsa, RouterLink, RouterLsa,
+};
+use super::lsdb::LsaRef;
+use super::{Ospf, Stage};
+
+/// Least time between two instances: neighbours drop what comes within MinLSArrival, and the path between may hurry the
+/// second of two packets by some milliseconds.
+pub(super) const LS_SPACING: Duration = MIN_LS_ARRIVAL.saturating_add(Duration::from_millis(50));
+/// So many instances may follow each other at [`LS_SPACING`] before MinLSInterval applies: one for each neighbour of a
+/// node that starts, or whose underlay comes back.
+const BURST: u32 = 8;
+/// Refreshes are spread over this much time before LSRefreshTime, so that nodes that started together do not flood
+/// together for ever.
+const REFRESH_JITTER_S: u64 = 120;
+
+/// Bytes an LSA's body may have to fit a packet of the smallest IPv6 MTU, which every link carries. Stock routers do not
+/// pass on larger ones.
+const MAX_BODY: usize = TUNNEL_MTU - HEADER_LEN - PACKET_HEADER_LEN - UPDATE_LEN - LSA_HEADER_LEN;
+/// Links in one Router-LSA, behind its bits and options.
+pub(super) const LINKS_PER_LSA: usize = (MAX_BODY - 4) / ROUTER_LINK_LEN;
+/// /128s in one Intra-Area-Prefix-LSA, behind count and reference.
+pub(super) const PREFIXES_PER_LSA: usize = (MAX_BODY - 12) / 20;
+
+/// RFC 2328 section 12.4 (e): when the next instance may follow. A bucket of [`BURST`] instances that gains one every
+/// MinLSInterval.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Time>,
+    /// When the bucket will be full.
+    full_at: Time,
+}
+
+impl Pace {
+    fn earliest(&self) -> Time {
+        let spaced = self.last.map_or(Time::ZERO, |last| last + LS_SPACING);
+        spaced.max(self.full_at + MIN_LS_INTERVAL - MIN_LS_INTERVAL * BURST)
+    }
+
+    fn note(&mut self, now: Time) {
+        self.last = Some(now);
+        self.full_at = self.full_at.max(now) + MIN_LS_INTERVAL;
+    }
+}
+
+/// An LSA of ours.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// What it is to say; `None` if it is to be flushed.
+    wanted: Option<Arc<[u8]>>,
+    /// When to compare `wanted` with what is in the database.
+    due: Option<Time>,
+    /// A new instance is needed even if it says the same.
+    again: bool,
+    refresh_at: Option<Time>,
+    pace: Pace,
+}
+
+impl Own {
+    pub(super) fn deadline(&self) -> Option<Time> {
+        [self.due, self.refresh_at].into_iter().flatten().min()
+    }
+}
+
+impl Ospf {
+    /// Brings what we want to say up to date with configuration and adjacencies.
+    pub(super) fn update_own_lsas(&mut self, now: Time) {
+        let mut wanted = self.own_bodies();
+        for (at, own) in &mut self.own {
+            own.want(wanted.remove(at), now);
+        }
+        for (at, body) in wanted {
+            self.own.entry(at).or_default().want(Some(body), now);
+        }
+    }
+
+    fn own_bodies(&self) -> BTreeMap<LsaRef, Arc<[u8]>> {
+        let mut bodies = BTreeMap::new();
+        let router = self.config.router_id;
+        let forwards = match self.stage {
+            Stage::Running => true,
+            Stage::Leaving { .. } => false,
+            Stage::Flushing { .. } | Stage::Stopped => return bodies,
+        };
+        let mut add = |link, ls_type, id, body: Vec<u8>| {
+            bodies.insert(LsaRef { link, key: LsaKey { ls_type, router, id } }, Arc::from(body));
+        };
+
+        // RFC 5340 section 4.4.3.2, and RFC 6987 section 3: a router that leaves asks for no transit traffic, by cost
+        // and by the R-bit.
+        let links: Vec<RouterLink> = self
+            .interfaces
+            .iter()
+            .filter_map(|(link, interface)| {
+                let neighbor = interface.full_neighbor()?;
+                Some(RouterLink {
+                    kind: link_type::POINT_TO_POINT,
+                    metric: if forwards { interface.config.cost.max(1) } else { MAX_LINK_METRIC },
+                    interface: link.get(),
+                    neighbor_interface: neighbor.interface,
+                    neighbor: neighbor.router,
+                })
+            })
+            .collect();
+        let options = if forwards { options::ROUTER } else { options::ROUTER & !options::R };
+        let fragments = links.len().div_ceil(LINKS_PER_LSA).max(1);
+        let mut chunks = links.chunks(LINKS_PER_LSA);
+        for id in 0..fragments {
+            let links = chunks.next().unwrap_or_default().to_vec();
+            add(None, LsType::ROUTER, id as u32, RouterLsa { bits: 0, options, links }.encode());
+        }
+
+        // RFC 5340 section 4.4.3.9.
+        let referenced = LsaKey { ls_type: LsType::ROUTER, router, id: 0 };
+        for (id, chunk) in (0..).zip(self.config.prefixes.chunks(PREFIXES_PER_LSA)) {
+            let prefixes = chunk.iter().map(|prefix| LsaPrefix::own(*prefix)).collect();
+            add(None, LsType::INTRA_AREA_PREFIX, id, IntraAreaPrefixLsa { referenced, prefixes }.encode());
+        }
+
+        // RFC 5642.
+        if let Some(name) = &self.config.hostname {
+            add(None, LsType::ROUTER_INFORMATION, 0, RouterInformationLsa::with_hostname(name).encode());
+        }
+
+        // RFC 5340 section 4.4.3.8. FRR takes its next hop from the Link-LSA even on a point-to-point link.
+        for (link, interface) in self.interfaces.iter().filter(|(_, interface)| interface.up) {
+            let link_local = interface.config.local;
+            let body = LinkLsa { priority: 1, options, link_local, prefixes: Vec::new() };
+            add(Some(*link), LsType::LINK, link.get(), body.encode());
+        }
+        bodies
+    }
+
+    /// Originates whatever is due.
+    pub(super) fn originate_due(&mut self, now: Time) {
+        let due: Vec<LsaRef> = self
+            .own
+            .iter_mut()
+            .filter_map(|(at, own)| {
+                if own.refresh_at.is_some_and(|refresh_at| refresh_at <= now) {
+                    own.refresh_at = None;
+                    own.again = true;
+                    own.due = Some(now);
+                }
+                own.due.take_if(|due| *due <= now).map(|_| *at)
+            })
+            .collect();
+        for at in due {
+            self.originate(at, now);
+        }
+    }
+
+    fn originate(&mut self, at: LsaRef, now: Time) {
+        let Some(own) = self.own.get_mut(&at) else { return };
+        let again = std::mem::take(&mut own.again);
+        let stored = self.lsdb.get(&at);
+        let Some(body) = own.wanted.clone() else {
+            own.refresh_at = None;
+            if stored.is_none() {
+                self.own.remove(&at);
+            }
+            self.flush(at, now);
+            return;
+        };
+        let seq = match stored {
+            None => INITIAL_SEQUENCE_NUMBER,
+            Some(entry) if !again && !entry.is_max_age(now) && *entry.lsa().body() == body => return,
+            // RFC 2328 section 12.1.6: it must be gone everywhere before it can start anew, which happens when the
+            // database lets go of it.
+            Some(entry) if entry.lsa().header.seq == MAX_SEQUENCE_NUMBER => {
+                self.flush(at, now);
+                return;
+            }
+            Some(entry) => entry.lsa().header.seq + 1,
+        };
+        let jitter = Duration::from_secs(self.rng.u64(..REFRESH_JITTER_S));
+        own.refresh_at = Some(now + LS_REFRESH_TIME.saturating_sub(jitter));
+        own.pace.note(now);
+        self.counters.lsas_originated += 1;
+        self.install(at, Lsa::new(at.key, seq, 0, body), false, now);
+        self.flood(at, None, now);
+    }
+
+    /// RFC 2328 section 14.1.
+    fn flush(&mut self, at: LsaRef, now: Time) {
+        if self.lsdb.get(&at).is_some_and(|entry| !entry.is_max_age(now)) {
+            let change = self.lsdb.set_max_age(&at, now);
+            self.lsdb_changed(at, change, now);
+            self.flood(at, None, now);
+        }
+    }
+
+    /// RFC 2328 section 13.4: an instance of ours came back that is newer than the one we know, usually from before a
+    /// restart.
+    pub(super) fn handle_self_originated(&mut self, at: LsaRef, now: Time) {
+        match self.own.get_mut(&at) {
+            Some(own) if own.wanted.is_some() => own.require(now),
+            _ => self.flush(at, now),
+        }
+    }
+
+    /// The database no longer holds the LSA.
+    pub(super) fn originate_again(&mut self, at: LsaRef, now: Time) {
+        match self.own.get_mut(&at) {
+            Some(own) if own.wanted.is_some() => own.require(now),
+            Some(_) => {
+                self.own.remove(&at);
+            }
+            None => {}
+        }
+    }
+
+    /// Own LSAs of link scope go with the link.
+    pub(super) fn forget_own(&mut self, link: LinkId) {
+        self.own.retain(|at, _| at.link != Some(link));
+    }
+
+    /// Whether an LSA of ours is still to be acknowledged by somebody.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.own.is_empty()
+    }
+
+    /// Lets all own LSAs say what is wanted without waiting for MinLSInterval, which would keep traffic coming to a
+    /// router that stops. MinLSArrival still holds, or neighbours would not listen.
+    pub(super) fn hurry_own_lsas(&mut self, now: Time) {
+        for own in self.own.values_mut().filter(|own| own.due.is_some()) {
+            own.due = Some(own.pace.last.map_or(now, |last| now.max(last + LS_SPACING)));
+        }
+    }
+}
+
+impl Own {
+    fn want(&mut self, body: Option<Arc<[u8]>>, now: Time) {
+        if self.wanted != body {
+            self.wanted = body;
+            self.due = Some(now.max(self.pace.earliest()));
+        }
+    }
+
+    fn require(&mut self, now: Time) {
+        self.again = true;
+        self.due = Some(now.max(self.pace.earliest()));
+    }
+}

@@ -1,0 +1,287 @@
+//! What an operator sees: plain copies of the state, in the words of FRR, BIRD and RFC 9129.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use molt_mesh::{LinkId, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time};
+
+use super::Ospf;
+use super::consts::prefix_options;
+use super::lsa::{Body, LsType, LsaHeader, LsaKey};
+use super::neighbor::State;
+use super::packet::Reject;
+
+/// A neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighborView {
+    /// Its tunnel.
+    pub link: LinkId,
+    /// Its Router ID.
+    pub router_id: RouterId,
+    /// Its link-local address.
+    pub address: Ipv6Addr,
+    /// State of the conversation.
+    pub state: State,
+    /// How long it has been in that state.
+    pub uptime: Duration,
+    /// How long until it is given up unless a Hello comes.
+    pub dead_time: Duration,
+    /// How often the state changed.
+    pub state_changes: u32,
+    /// Whether we lead the database exchange.
+    pub master: bool,
+    /// Length of the Database summary list.
+    pub summary: usize,
+    /// Length of the Link state request list.
+    pub requests: usize,
+    /// Length of the Link state retransmission list.
+    pub retransmissions: usize,
+    /// Whether the BFD session is up; `None` without a session.
+    pub bfd_up: Option<bool>,
+}
+
+/// An interface: one tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceView {
+    /// The tunnel.
+    pub link: LinkId,
+    /// Whether it is Point-to-Point, else Down.
+    pub up: bool,
+    /// Cost.
+    pub cost: u16,
+    /// Our link-local address.
+    pub local: Ipv6Addr,
+    /// MTU agreed with the neighbour in bytes.
+    pub mtu: u16,
+    /// HelloInterval in use.
+    pub hello: Duration,
+    /// RouterDeadInterval in use.
+    pub dead: Duration,
+    /// The last packet that was dropped, and how long ago.
+    pub last_reject: Option<(Duration, Reject)>,
+}
+
+/// An LSA of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LsaView {
+    /// Its link if it has link scope.
+    pub link: Option<LinkId>,
+    /// The header with the present age.
+    pub header: LsaHeader,
+    /// What it says.
+    pub body: Body,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseView {
+    /// All LSAs.
+    pub lsas: Vec<LsaView>,
+    /// Sum of the checksums of all LSAs of area and AS scope: equal on routers whose databases are.
+    pub checksum_sum: u32,
+    /// Bytes of all LSAs.
+    pub bytes: usize,
+}
+
+/// What made a calculation necessary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpfTrigger {
+    /// An adjacency came, went or changed.
+    Adjacency(LinkId),
+    /// Our configuration changed.
+    Configuration,
+    /// An LSA changed.
+    Lsa(LsaKey),
+}
+
+/// One calculation of the routing table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpfRun {
+    /// When it ran.
+    pub at: Time,
+    /// When the first event came that it answers.
+    pub first_event: Time,
+    /// That event.
+    pub trigger: SpfTrigger,
+    /// How many events it answers.
+    pub events: u32,
+    /// Whether the tree was calculated, or only the routes.
+    pub full: bool,
+    /// Vertices of the graph.
+    pub vertices: usize,
+    /// Routes found.
+    pub routes: usize,
+    /// Whether the forwarding table changed.
+    pub fib_changed: bool,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where to.
+    pub prefix: Prefix,
+    /// Cost of the path and the prefix.
+    pub cost: u32,
+    /// The nearest routers that announce it.
+    pub origins: Vec<RouterId>,
+    /// Next hops, ascending. None: it is our own.
+    pub links: Vec<LinkId>,
+}
+
+/// Why an announced prefix is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteReject {
+    /// Bits are set beyond the length, or the prefix is link-local.
+    InvalidPrefix,
+    /// The router behind a stock link may not announce it.
+    NotAllowed,
+    /// It is not inside the mesh prefix, or covers all of it.
+    OutsideMesh,
+}
+
+/// A prefix that is announced and not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRoute {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Who announces it.
+    pub router: RouterId,
+    /// Why it is not used.
+    pub reason: RouteReject,
+}
+
+/// Counters since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// OSPF packets received, with those dropped.
+    pub received: u64,
+    /// OSPF packets sent.
+    pub sent: u64,
+    /// Packets dropped by reason.
+    pub rejected: BTreeMap<Reject, u64>,
+    /// State changes of neighbours.
+    pub neighbor_changes: u64,
+    /// Calculations of the routing table.
+    pub spf_runs: u64,
+    /// Instances of own LSAs.
+    pub lsas_originated: u64,
+    /// LSAs dropped for their checksum (RFC 2328 section 13 step 1).
+    pub lsas_with_bad_checksum: u64,
+    /// LSAs dropped for MinLSArrival (RFC 2328 section 13 step 5 (a)).
+    pub lsas_too_early: u64,
+    /// LSAs dropped because the database is full, or their originator has too many.
+    pub lsas_without_room: u64,
+    /// LSAs whose checksum no longer fitted in memory (RFC 2328 section 14).
+    pub lsas_corrupt: u64,
+    /// Acknowledgments of another instance than the one sent (RFC 2328 section 13.7).
+    pub questionable_acks: u64,
+}
+
+impl Ospf {
+    /// The neighbours.
+    #[must_use]
+    pub fn neighbors(&self, now: Time) -> Vec<NeighborView> {
+        let view = |(link, interface): (&LinkId, &super::interface::Interface)| {
+            let neighbor = interface.neighbor.as_ref()?;
+            Some(NeighborView {
+                link: *link,
+                router_id: neighbor.router,
+                address: neighbor.address,
+                state: neighbor.state,
+                uptime: now.since(neighbor.since),
+                dead_time: neighbor.inactivity_at.since(now),
+                state_changes: neighbor.changes,
+                master: neighbor.exchange.is_master(),
+                summary: neighbor.exchange.left(),
+                requests: neighbor.requests.len(),
+                retransmissions: neighbor.retransmission.len(),
+                bfd_up: interface.bfd.as_ref().map(|bfd| bfd.up),
+            })
+        };
+        self.interfaces.iter().filter_map(view).collect()
+    }
+
+    /// The interfaces.
+    #[must_use]
+    pub fn interfaces(&self, now: Time) -> Vec<InterfaceView> {
+        let view = |(link, interface): (&LinkId, &super::interface::Interface)| InterfaceView {
+            link: *link,
+            up: interface.up,
+            cost: interface.config.cost,
+            local: interface.config.local,
+            mtu: interface.mtu,
+            hello: interface.hello,
+            dead: interface.dead,
+            last_reject: interface.last_reject.map(|(at, reject)| (now.since(at), reject)),
+        };
+        self.interfaces.iter().map(view).collect()
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self, now: Time) -> DatabaseView {
+        let lsas = self.lsdb.iter().map(|(at, entry)| LsaView {
+            link: at.link,
+            header: entry.header(now),
+            body: entry.body.clone(),
+        });
+        DatabaseView {
+            lsas: lsas.collect(),
+            checksum_sum: self.lsdb.checksum_sum(),
+            bytes: self.lsdb.bytes(),
+        }
+    }
+
+    /// The last calculations of the routing table, oldest first.
+    pub fn spf_log(&self) -> impl Iterator<Item = &SpfRun> {
+        self.spf.log.iter()
+    }
+
+    /// The routes in ascending order of prefix.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.spf.routes.values()
+    }
+
+    /// What is announced by a reachable router and not used, and why.
+    #[must_use]
+    pub fn rejected_routes(&self) -> &[RejectedRoute] {
+        &self.spf.rejected
+    }
+
+    /// The counters.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The names routers give themselves (RFC 5642). Nothing proves them.
+    #[must_use]
+    pub fn hostnames(&self, now: Time) -> BTreeMap<RouterId, String> {
+        let lsas = self.lsdb.of_type(LsType::ROUTER_INFORMATION).filter(|(_, entry)| !entry.is_max_age(now));
+        lsas.filter_map(|(key, entry)| match &entry.body {
+            Body::RouterInformation(lsa) => Some((key.router, lsa.hostname()?.to_owned())),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The addresses routers announce as their own (LA-bit), whether or not they are reachable or used.
+    #[must_use]
+    pub fn router_addresses(&self, now: Time) -> BTreeMap<RouterId, Vec<MeshAddr>> {
+        let mut addresses: BTreeMap<RouterId, Vec<MeshAddr>> = BTreeMap::new();
+        for (key, entry) in self.lsdb.of_type(LsType::INTRA_AREA_PREFIX) {
+            let Body::IntraAreaPrefix(lsa) = &entry.body else { continue };
+            if entry.is_max_age(now) {
+                continue;
+            }
+            let own = lsa.prefixes.iter().filter(|prefix| {
+                prefix.len == 128
+                    && prefix.options & prefix_options::LA != 0
+                    && MESH_PREFIX.contains(prefix.addr)
+            });
+            addresses.entry(key.router).or_default().extend(own.filter_map(|it| MeshAddr::new(it.addr)));
+        }
+        addresses
+    }
+}

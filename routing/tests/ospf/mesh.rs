@@ -1,0 +1,79 @@
+//! Whole meshes against a naive oracle.
+
+use std::time::Duration;
+
+use crate::rig::Net;
+
+/// A ring and random chords.
+fn random_mesh(nodes: usize, chords: usize, seed: u64) -> Net {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut net = Net::new(nodes, seed);
+    for node in 0..nodes {
+        net.connect(node, (node + 1) % nodes, rng.u16(1..4) * 10);
+    }
+    for _ in 0..chords {
+        let (a, b) = (rng.usize(..nodes), rng.usize(..nodes));
+        if a != b {
+            net.connect(a, b, rng.u16(1..4) * 10);
+        }
+    }
+    net
+}
+
+#[test]
+fn databases_and_routes_agree_with_the_oracle() {
+    for seed in 0..10 {
+        let mut net = random_mesh(12, 8, seed);
+        net.run_for(Duration::from_secs(60));
+        assert!(net.is_settled(), "seed {seed}: {}", net.unsettled());
+    }
+}
+
+#[test]
+fn loss_delay_reordering_and_duplication_never_wedge() {
+    for seed in 0..40 {
+        let mut net = random_mesh(8, 4, seed);
+        net.loss = [0.05, 0.1, 0.2][seed as usize % 3];
+        net.duplication = 0.05;
+        net.jitter = Duration::from_millis(30);
+        net.run_for(Duration::from_secs(90));
+        for wire in 0..net.wires.len() {
+            let states = net.wires[wire].ends.map(|(node, id)| net.state(node, id));
+            assert!(net.wire_is_full(wire), "seed {seed} wire {wire}: {states:?}");
+        }
+        // The rest of what is in flight.
+        net.loss = 0.0;
+        net.run_for(Duration::from_secs(30));
+        assert!(net.is_settled(), "seed {seed}: {}", net.unsettled());
+    }
+}
+
+#[test]
+fn random_failures_costs_and_restarts_settle_to_the_oracle() {
+    for seed in 0..20 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut net = random_mesh(8, 5, seed);
+        net.loss = 0.05;
+        net.jitter = Duration::from_millis(10);
+        for _ in 0..30 {
+            net.run_for(Duration::from_millis(rng.u64(..5000)));
+            let wire = rng.usize(..net.wires.len());
+            match rng.u8(..4) {
+                0 if net.wires[wire].up => net.down(wire),
+                0 => net.up(wire),
+                1 => net.set_cost(wire, rng.usize(..2), rng.u16(1..100)),
+                2 => net.restart(rng.usize(..8)),
+                _ => {}
+            }
+        }
+        net.loss = 0.0;
+        for wire in 0..net.wires.len() {
+            if !net.wires[wire].up {
+                net.up(wire);
+            }
+        }
+        // MinLSInterval, retransmissions and the longest wait for a Hello.
+        net.run_for(Duration::from_secs(90));
+        assert!(net.is_settled(), "seed {seed}: {}", net.unsettled());
+    }
+}

@@ -1,0 +1,380 @@
+//! Routers in a box: virtual time, wires with delay, loss, duplication and reordering, all from one seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use molt_mesh::fib::Target;
+use molt_mesh::ip6;
+use molt_mesh::{LinkId, Prefix, RouterId, Time};
+use molt_routing::ospf::lsa::LsaKey;
+use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, State};
+
+pub(crate) fn link(id: usize) -> LinkId {
+    LinkId::new(u32::try_from(id).unwrap()).unwrap()
+}
+
+pub(crate) fn router_id(node: usize) -> RouterId {
+    RouterId(0x0a00_0001 + u32::try_from(node).unwrap())
+}
+
+pub(crate) fn local(node: usize) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::try_from(node + 1).unwrap())
+}
+
+pub(crate) fn prefix(node: usize) -> Prefix {
+    let low = u16::try_from(node + 1).unwrap();
+    Prefix::host(Ipv6Addr::new(0xfd00, 0x6d6f, 0x6c74, 0, 0, 0, 0x8000, low))
+}
+
+pub(crate) fn config(node: usize) -> Config {
+    Config {
+        router_id: router_id(node),
+        prefixes: vec![prefix(node)],
+        hostname: Some(format!("node{node}")),
+        hello: Duration::from_secs(10),
+        dead: Duration::from_secs(40),
+        rxmt: Duration::from_secs(1),
+        seed: node as u64,
+    }
+}
+
+pub(crate) fn link_config(node: usize, id: LinkId, cost: u16) -> LinkConfig {
+    LinkConfig { link: id, cost, local: local(node), mtu: 1280, stock: false, allow: Vec::new() }
+}
+
+/// A wire between two nodes. Ends are (node, link).
+#[derive(Debug, Clone)]
+pub(crate) struct Wire {
+    pub(crate) ends: [(usize, LinkId); 2],
+    pub(crate) costs: [u16; 2],
+    pub(crate) delay: Duration,
+    pub(crate) up: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Flying {
+    node: usize,
+    link: LinkId,
+    packet: Vec<u8>,
+}
+
+pub(crate) struct Net {
+    pub(crate) now: Time,
+    pub(crate) nodes: Vec<Ospf>,
+    pub(crate) wires: Vec<Wire>,
+    pub(crate) loss: f64,
+    pub(crate) duplication: f64,
+    /// Added to the delay of a wire at random, so packets overtake each other.
+    pub(crate) jitter: Duration,
+    pub(crate) events: Vec<(Time, usize, Output)>,
+    /// Packets on their way by time of arrival.
+    flying: BTreeMap<(Time, u64), Flying>,
+    /// Every packet sent: time, node, link, bytes.
+    pub(crate) sent: Vec<(Time, usize, LinkId, Vec<u8>)>,
+    next: u64,
+    rng: fastrand::Rng,
+    configs: Vec<Config>,
+}
+
+impl Net {
+    pub(crate) fn new(nodes: usize, seed: u64) -> Self {
+        let configs: Vec<Config> = (0..nodes).map(config).collect();
+        Self::with_configs(configs, seed)
+    }
+
+    pub(crate) fn with_configs(configs: Vec<Config>, seed: u64) -> Self {
+        Self {
+            now: Time::ZERO,
+            nodes: configs.iter().map(|config| Ospf::new(config.clone(), Time::ZERO)).collect(),
+            wires: Vec::new(),
+            loss: 0.0,
+            duplication: 0.0,
+            jitter: Duration::ZERO,
+            events: Vec::new(),
+            flying: BTreeMap::new(),
+            sent: Vec::new(),
+            next: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            configs,
+        }
+    }
+
+    /// Two nodes and a wire of 1 ms.
+    pub(crate) fn pair() -> Self {
+        let mut net = Self::new(2, 0);
+        net.connect(0, 1, 10);
+        net
+    }
+
+    /// A chain of `nodes`.
+    pub(crate) fn chain(nodes: usize) -> Self {
+        let mut net = Self::new(nodes, 0);
+        for node in 1..nodes {
+            net.connect(node - 1, node, 10);
+        }
+        net
+    }
+
+    pub(crate) fn connect(&mut self, a: usize, b: usize, cost: u16) -> usize {
+        let id = self.wires.len();
+        // Both ends get different ids, so that nothing can mix them up.
+        let ends = [(a, link(2 * id + 1)), (b, link(2 * id + 2))];
+        for (node, id) in ends {
+            self.nodes[node].add_link(link_config(node, id, cost), self.now);
+        }
+        self.wires.push(Wire { ends, costs: [cost; 2], delay: Duration::from_millis(1), up: false });
+        self.up(id);
+        id
+    }
+
+    pub(crate) fn up(&mut self, wire: usize) {
+        self.wires[wire].up = true;
+        for (node, id) in self.wires[wire].ends {
+            self.nodes[node].handle_link_up(id, self.now);
+            self.drain(node);
+        }
+    }
+
+    /// Both tunnels notice.
+    pub(crate) fn down(&mut self, wire: usize) {
+        self.wires[wire].up = false;
+        for (node, id) in self.wires[wire].ends {
+            self.nodes[node].handle_link_down(id, self.now);
+            self.drain(node);
+        }
+    }
+
+    /// Nobody notices.
+    pub(crate) fn cut(&mut self, wire: usize) {
+        self.wires[wire].up = false;
+    }
+
+    pub(crate) fn bfd(&mut self, wire: usize, event: BfdEvent) {
+        for (node, id) in self.wires[wire].ends {
+            self.nodes[node].handle_bfd(id, event, self.now);
+            self.drain(node);
+        }
+    }
+
+    pub(crate) fn set_cost(&mut self, wire: usize, end: usize, cost: u16) {
+        self.wires[wire].costs[end] = cost;
+        let (node, id) = self.wires[wire].ends[end];
+        self.nodes[node].update_link(link_config(node, id, cost), self.now);
+        self.drain(node);
+    }
+
+    /// The process is killed and started again; the tunnels stay.
+    pub(crate) fn restart(&mut self, node: usize) {
+        self.nodes[node] = Ospf::new(self.configs[node].clone(), self.now);
+        for wire in self.wires.clone() {
+            for (end, (at, id)) in wire.ends.into_iter().enumerate().filter(|(_, (at, _))| *at == node) {
+                self.nodes[at].add_link(link_config(at, id, wire.costs[end]), self.now);
+                if wire.up {
+                    self.nodes[at].handle_link_up(id, self.now);
+                }
+            }
+        }
+        self.drain(node);
+    }
+
+    /// Calls into one node at the present time and takes what comes out.
+    pub(crate) fn with<T>(&mut self, node: usize, act: impl FnOnce(&mut Ospf, Time) -> T) -> T {
+        let result = act(&mut self.nodes[node], self.now);
+        self.drain(node);
+        result
+    }
+
+    fn drain(&mut self, node: usize) {
+        while let Some(output) = self.nodes[node].poll_output() {
+            if let Output::Transmit { link, packet, .. } = output {
+                self.sent.push((self.now, node, link, packet.clone()));
+                self.carry(node, link, packet);
+            } else {
+                self.events.push((self.now, node, output));
+            }
+        }
+    }
+
+    fn carry(&mut self, node: usize, link: LinkId, packet: Vec<u8>) {
+        let Some(wire) = self.wires.iter().find(|wire| wire.up && wire.ends.contains(&(node, link))) else {
+            return;
+        };
+        let [a, b] = wire.ends;
+        let (to, to_link) = if a == (node, link) { b } else { a };
+        let delay = wire.delay;
+        let copies = 1 + usize::from(self.rng.f64() < self.duplication);
+        for _ in 0..copies {
+            if self.rng.f64() < self.loss {
+                continue;
+            }
+            let at = self.now + delay + self.jitter.mul_f64(self.rng.f64());
+            self.next += 1;
+            let flying = Flying { node: to, link: to_link, packet: packet.clone() };
+            self.flying.insert((at, self.next), flying);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let nodes = self.nodes.iter().filter_map(|node| node.poll_timeout().map(|(at, _)| at));
+        nodes.chain(self.flying.first_key_value().map(|((at, _), _)| *at)).min()
+    }
+
+    pub(crate) fn run_until(&mut self, end: Time) {
+        let mut idle = 0;
+        while let Some(next) = self.next_deadline().filter(|next| *next <= end) {
+            idle = if next > self.now { 0 } else { idle + 1 };
+            let why: Vec<_> = self.nodes.iter().filter_map(Ospf::poll_timeout).collect();
+            assert!(idle < 100_000, "time stands still at {}: {why:?}", self.now);
+            self.now = self.now.max(next);
+            let due: Vec<_> = self.flying.range(..=(self.now, u64::MAX)).map(|(key, _)| *key).collect();
+            for key in due {
+                let flying = self.flying.remove(&key).unwrap();
+                self.deliver(flying.node, flying.link, &flying.packet);
+            }
+            for node in 0..self.nodes.len() {
+                if self.nodes[node].poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+                    self.nodes[node].handle_timeout(self.now);
+                    self.drain(node);
+                    let (at, what) = self.nodes[node].poll_timeout().unwrap_or((Time::MAX, ""));
+                    assert!(
+                        at > self.now,
+                        "node {node} at {}: still due after its timeout: {what}",
+                        self.now
+                    );
+                }
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    pub(crate) fn run_for(&mut self, duration: Duration) {
+        self.run_until(self.now + duration);
+    }
+
+    /// Runs until `done` holds; panics after `limit`. Returns how long it took.
+    pub(crate) fn run_while(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !done(self) {
+            assert!(self.now < start + limit, "not done after {limit:?}");
+            let next = self.next_deadline().unwrap_or(Time::MAX).min(start + limit);
+            self.run_until(next.max(self.now));
+        }
+        self.now.since(start)
+    }
+
+    fn deliver(&mut self, node: usize, link: LinkId, packet: &[u8]) {
+        let view = ip6::Packet::new(packet).unwrap();
+        assert_eq!(view.next_header(), 89);
+        let result = self.nodes[node].handle_packet(
+            link,
+            view.src(),
+            view.dst(),
+            view.hop_limit(),
+            view.payload(),
+            self.now,
+        );
+        let _ = result;
+        self.drain(node);
+    }
+
+    pub(crate) fn state(&self, node: usize, id: LinkId) -> State {
+        let neighbors = self.nodes[node].neighbors(self.now);
+        neighbors.iter().find(|neighbor| neighbor.link == id).map_or(State::Down, |neighbor| neighbor.state)
+    }
+
+    pub(crate) fn wire_is_full(&self, wire: usize) -> bool {
+        self.wires[wire].ends.iter().all(|(node, id)| self.state(*node, *id) == State::Full)
+    }
+
+    pub(crate) fn all_full(&self) -> bool {
+        (0..self.wires.len()).all(|wire| !self.wires[wire].up || self.wire_is_full(wire))
+    }
+
+    /// Adjacencies are full, nothing waits to be sent or acknowledged, databases are equal and routes are the oracle's.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled().is_empty()
+    }
+
+    /// What is missing to that, in words.
+    pub(crate) fn unsettled(&self) -> String {
+        let neighbors = self.nodes.iter().flat_map(|node| node.neighbors(self.now));
+        let busy: Vec<_> = neighbors
+            .filter(|neighbor| {
+                neighbor.retransmissions + neighbor.requests + neighbor.summary > 0
+                    || neighbor.state != State::Full
+            })
+            .collect();
+        let mut missing = String::new();
+        if !self.all_full() || !busy.is_empty() {
+            missing += &format!("neighbours: {busy:#?}\n");
+        }
+        for node in 1..self.nodes.len() {
+            let (first, other) = (self.area_lsas(0), self.area_lsas(node));
+            for key in first.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
+                if first.get(key) != other.get(key) {
+                    let (a, b) = (first.get(key), other.get(key));
+                    missing += &format!("{key:?}: {a:?} at node 0, {b:?} at node {node}\n");
+                }
+            }
+        }
+        for (node, expected) in oracle(self.nodes.len(), &self.wires).iter().enumerate() {
+            if self.fib(node) != *expected {
+                missing += &format!("routes of {node}: {:?}, expected {expected:?}\n", self.fib(node));
+            }
+        }
+        missing
+    }
+
+    pub(crate) fn area_lsas(&self, node: usize) -> BTreeMap<LsaKey, (i32, u16)> {
+        let lsas = self.nodes[node].database(self.now).lsas;
+        lsas.iter()
+            .filter(|lsa| lsa.link.is_none())
+            .map(|lsa| (lsa.header.key, (lsa.header.seq, lsa.header.checksum)))
+            .collect()
+    }
+
+    pub(crate) fn fib(&self, node: usize) -> BTreeMap<Prefix, BTreeSet<LinkId>> {
+        let routes = self.nodes[node].fib().routes();
+        let links = |target: Target<'_>| match target {
+            Target::Local => BTreeSet::new(),
+            Target::Via(links) => links.iter().copied().collect(),
+        };
+        routes.into_iter().map(|(prefix, target)| (prefix, links(target))).collect()
+    }
+}
+
+/// Obviously right: all distances by relaxing until nothing changes, then every first link that is on a shortest path.
+pub(crate) fn oracle(nodes: usize, wires: &[Wire]) -> Vec<BTreeMap<Prefix, BTreeSet<LinkId>>> {
+    let mut arcs = Vec::new();
+    for wire in wires.iter().filter(|wire| wire.up) {
+        let [(a, link_a), (b, link_b)] = wire.ends;
+        arcs.push((a, b, u64::from(wire.costs[0]), link_a));
+        arcs.push((b, a, u64::from(wire.costs[1]), link_b));
+    }
+    let far = u64::MAX / 4;
+    let mut distance = vec![vec![far; nodes]; nodes];
+    for (node, row) in distance.iter_mut().enumerate() {
+        row[node] = 0;
+    }
+    for _ in 0..nodes {
+        for from in 0..nodes {
+            for (a, b, cost, _) in &arcs {
+                distance[from][*b] = distance[from][*b].min(distance[from][*a] + cost);
+            }
+        }
+    }
+    (0..nodes)
+        .map(|from| {
+            let mut routes = BTreeMap::from([(prefix(from), BTreeSet::new())]);
+            for to in (0..nodes).filter(|to| *to != from && distance[from][*to] < far) {
+                let first = arcs
+                    .iter()
+                    .filter(|(a, b, cost, _)| *a == from && cost + distance[*b][to] == distance[from][to])
+                    .map(|(.., link)| *link);
+                routes.insert(prefix(to), first.collect());
+            }
+            routes
+        })
+        .collect()
+}
