@@ -1,0 +1,151 @@
+//! A packet every 5 ms, sent back by the other side; the longest time without an answer is the outage.
+
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::netns::Namespace;
+use crate::wait;
+
+/// The resolution of the measurement; 200 small packets a second load nothing.
+const INTERVAL: Duration = Duration::from_millis(5);
+/// How often the threads look whether to stop.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// What was seen since the start or the last [`Probe::reset`].
+#[derive(Debug, Clone, Copy)]
+pub struct Silence {
+    /// The longest time between two answers, or from the last one until now.
+    pub longest: Duration,
+    /// From the last answer until now.
+    pub current: Duration,
+    /// Packets sent.
+    pub sent: u64,
+    /// Answers received.
+    pub received: u64,
+}
+
+/// A running measurement. It covers both directions, for an answer needs both.
+#[derive(Debug)]
+pub struct Probe {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    last: Instant,
+    longest: Duration,
+    sent: u64,
+    received: u64,
+}
+
+impl Probe {
+    /// Starts sending from `source` in one namespace to `target` in another.
+    ///
+    /// # Errors
+    /// If an address is not of that namespace.
+    pub fn start(from: &Namespace, to: &Namespace, source: Ipv6Addr, target: Ipv6Addr) -> Result<Self> {
+        let open = |namespace: &Namespace, address: Ipv6Addr| -> Result<UdpSocket> {
+            let socket = namespace
+                .enter(|| UdpSocket::bind((address, 0)))?
+                .with_context(|| format!("bind to {address} in {}", namespace.name()))?;
+            socket.set_read_timeout(Some(STOP_CHECK))?;
+            Ok(socket)
+        };
+        let (near, far) = (open(from, source)?, open(to, target)?);
+        let target = far.local_addr()?;
+        let sender = near.try_clone()?;
+
+        let seen = Seen { last: wait::now(), longest: Duration::ZERO, sent: 0, received: 0 };
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), seen: Mutex::new(seen) });
+        let spawn = |work: fn(&UdpSocket, SocketAddr, &Shared), socket: UdpSocket| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || work(&socket, target, &shared))
+        };
+        let threads = vec![spawn(echo, far), spawn(receive, near), spawn(send, sender)];
+        Ok(Self { shared, threads })
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn silence(&self) -> Silence {
+        let seen = self.shared.seen();
+        let current = seen.last.elapsed();
+        let longest = seen.longest.max(current);
+        Silence { longest, current, sent: seen.sent, received: seen.received }
+    }
+
+    /// Forgets what was seen.
+    pub fn reset(&self) {
+        let mut seen = self.shared.seen();
+        *seen = Seen { last: seen.last, longest: Duration::ZERO, sent: 0, received: 0 };
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn runs(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn send(socket: &UdpSocket, target: SocketAddr, shared: &Shared) {
+    let mut due = wait::now();
+    while shared.runs() {
+        // An error is what a host without a route gives; the packet counts as lost.
+        let _ = socket.send_to(&[0; 8], target);
+        shared.seen().sent += 1;
+        due += INTERVAL;
+        thread::sleep(due.saturating_duration_since(wait::now()));
+    }
+}
+
+fn receive(socket: &UdpSocket, target: SocketAddr, shared: &Shared) {
+    let mut buffer = [0; 64];
+    while shared.runs() {
+        match socket.recv_from(&mut buffer) {
+            Ok((_, from)) if from == target => {
+                let mut seen = shared.seen();
+                let now = wait::now();
+                seen.longest = seen.longest.max(now - seen.last);
+                seen.last = now;
+                seen.received += 1;
+            }
+            Ok(_) => {}
+            // A timeout, or an ICMPv6 error, which is not an answer.
+            Err(_) => {}
+        }
+    }
+}
+
+fn echo(socket: &UdpSocket, _target: SocketAddr, shared: &Shared) {
+    let mut buffer = [0; 64];
+    while shared.runs() {
+        if let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(buffer.get(..len).unwrap_or_default(), from);
+        }
+    }
+}

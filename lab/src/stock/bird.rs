@@ -1,0 +1,117 @@
+//! BIRD.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{BfdSession, Neighbour, Router, RouterConfig};
+use crate::netns::Namespace;
+use crate::process::Process;
+use crate::wait::wait_until;
+
+/// BIRD in a namespace.
+#[derive(Debug)]
+pub struct Bird<'a> {
+    namespace: &'a Namespace,
+    socket: PathBuf,
+    _process: Process,
+}
+
+impl<'a> Bird<'a> {
+    /// Starts `bird` and puts the router's address on the loopback.
+    ///
+    /// # Errors
+    /// If BIRD is missing or refuses its configuration.
+    pub fn start(namespace: &'a Namespace, config: &RouterConfig) -> Result<Self> {
+        namespace.forward_ipv6()?;
+        namespace.ip(&format!("addr add {}/128 dev lo", config.address))?;
+        let (conf, socket) = (namespace.dir().join("bird.conf"), namespace.dir().join("bird.ctl"));
+        fs::write(&conf, bird_conf(config)?)?;
+        let (conf_text, socket_text) = (conf.to_string_lossy(), socket.to_string_lossy());
+        let mut process = namespace.spawn("bird", &["bird", "-f", "-c", &conf_text, "-s", &socket_text])?;
+        wait_until("bird to open its control socket", Duration::from_secs(10), || {
+            process.check_alive()?;
+            ensure!(socket.exists(), "{} does not exist", socket.display());
+            Ok(())
+        })?;
+        Ok(Self { namespace, socket, _process: process })
+    }
+
+    /// What `birdc` prints.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn birdc(&self, command: &str) -> Result<String> {
+        let socket = self.socket.to_string_lossy();
+        let args: Vec<&str> =
+            ["birdc", "-s", &socket].into_iter().chain(command.split_whitespace()).collect();
+        self.namespace.run(&args)
+    }
+
+    /// The rows below the header line that starts with `header`, split at white space.
+    fn table(&self, command: &str, header: &str) -> Result<Vec<Vec<String>>> {
+        let text = self.birdc(command)?;
+        let rows = text.lines().skip_while(|line| !line.starts_with(header)).skip(1);
+        Ok(rows.map(|row| row.split_whitespace().map(str::to_owned).collect()).collect())
+    }
+}
+
+fn bird_conf(config: &RouterConfig) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "log stderr all;\nrouter id {};", config.router_id)?;
+    writeln!(text, "protocol device {{ }}")?;
+    writeln!(text, "protocol kernel {{ merge paths yes; ipv6 {{ import none; export all; }}; }}")?;
+    if config.bfd {
+        let timers = "min rx interval 100 ms; min tx interval 100 ms; multiplier 3;";
+        writeln!(text, "protocol bfd {{ interface \"*\" {{ {timers} }}; }}")?;
+    }
+    writeln!(
+        text,
+        "protocol ospf v3 mesh {{\n  ecmp yes;\n  ipv6 {{ import all; export none; }};\n  area 0 {{"
+    )?;
+    for interface in &config.interfaces {
+        let (hello, dead, retransmit) = (config.hello_s, 4 * config.hello_s, config.retransmit_s);
+        let bfd = if config.bfd { "yes" } else { "no" };
+        let timers = format!("hello {hello}; dead {dead}; retransmit {retransmit};");
+        writeln!(text, "    interface \"{interface}\" {{ type ptp; {timers} bfd {bfd}; }};")?;
+    }
+    writeln!(text, "    stubnet {}/128 {{ cost 0; }};\n  }};\n}}", config.address)?;
+    Ok(text)
+}
+
+impl Router for Bird<'_> {
+    fn neighbours(&self) -> Result<Vec<Neighbour>> {
+        // Router ID  Pri  State  DTime  Interface  Router IP
+        let rows = self.table("show ospf neighbors mesh", "Router ID")?;
+        let neighbour = |row: &Vec<String>| match row.as_slice() {
+            [router_id, _priority, state, _dead_time, interface, ..] => Ok(Neighbour {
+                router_id: router_id.clone(),
+                state: state.split('/').next().unwrap_or_default().to_owned(),
+                interface: interface.clone(),
+            }),
+            _ => anyhow::bail!("not a neighbour: {row:?}"),
+        };
+        rows.iter().map(neighbour).collect()
+    }
+
+    fn bfd_sessions(&self) -> Result<Vec<BfdSession>> {
+        // IP address  Interface  State  Since  Interval  Timeout
+        let rows = self.table("show bfd sessions", "IP address")?;
+        let seconds = |text: &str| {
+            text.parse().map(Duration::from_secs_f64).with_context(|| format!("{text} is not a time"))
+        };
+        let session = |row: &Vec<String>| match row.as_slice() {
+            [peer, _interface, state, _since, interval, timeout] => Ok(BfdSession {
+                peer: peer.parse()?,
+                up: state == "Up",
+                interval: seconds(interval)?,
+                detection_time: seconds(timeout)?,
+            }),
+            _ => anyhow::bail!("not a session: {row:?}"),
+        };
+        rows.iter().map(session).collect()
+    }
+}

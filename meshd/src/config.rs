@@ -1,0 +1,437 @@
+//! The configuration file: TOML, unknown keys refused, every key with its meaning, unit, default and consequence.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use molt_mesh::{MESH_PREFIX, NodePublic, Prefix};
+use serde::{Deserialize, Deserializer};
+
+/// Everything an operator can say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[node]`: who this is.
+    pub node: Node,
+    /// `[network]`: rules every member keeps.
+    pub network: Network,
+    /// `[underlay]`: how tunnels travel.
+    pub underlay: Underlay,
+    /// `[tun]`: the interface of this host.
+    pub tun: Tun,
+    /// `[ospf]`: routing.
+    pub ospf: Ospf,
+    /// `[bfd]`: failure detection.
+    pub bfd: Bfd,
+    /// `[[peer]]`: neighbours, each with its key.
+    #[serde(rename = "peer")]
+    pub peers: Vec<Peer>,
+}
+
+/// `[node]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Name other nodes may use instead of the address: a DNS label of 1 to 63 characters. Default: none.
+    pub name: Option<Name>,
+}
+
+/// `[network]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Leading zero bits that the proof-of-work hash of every identity key has, 0 to 32. Default 0. `molt id new
+    /// --pow-bits` makes such a key; each bit doubles the time.
+    pub pow_bits: u32,
+}
+
+/// `[underlay]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Underlay {
+    /// Address and UDP port to listen on. Default `[::]:51820`, which is IPv6 and IPv4.
+    pub listen: SocketAddr,
+}
+
+impl Default for Underlay {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0u16; 8], molt_mesh::port::UNDERLAY)) }
+    }
+}
+
+/// `[tun]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tun {
+    /// Name of the interface, 1 to 15 characters. Default `molt0`.
+    pub name: String,
+}
+
+impl Default for Tun {
+    fn default() -> Self {
+        Self { name: "molt0".into() }
+    }
+}
+
+/// `[ospf]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ospf {
+    /// HelloInterval in seconds, 1 to 65535 (RFC 2328 appendix C.3). Default 10.
+    pub hello_s: u16,
+    /// RouterDeadInterval in seconds, more than `hello_s`. Default 40. It counts only where BFD does not run.
+    pub dead_s: u16,
+    /// Cost of a link that does not set its own, 1 to 65535. Default 10.
+    pub cost: u16,
+}
+
+impl Default for Ospf {
+    fn default() -> Self {
+        Self { hello_s: 10, dead_s: 40, cost: 10 }
+    }
+}
+
+/// `[bfd]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bfd {
+    /// DesiredMinTxInterval in milliseconds, 10 to 60000 (RFC 5880 section 6.8.1). Default 100.
+    pub tx_ms: u32,
+    /// RequiredMinRxInterval in milliseconds, 10 to 60000. Default 100.
+    pub rx_ms: u32,
+    /// DetectMult: packets that may be lost before a neighbour is declared down. Default 3, so that a failure is
+    /// detected 300 ms after the last packet.
+    pub multiplier: u8,
+    /// Whether BFD is used at all. Default true; without, failures are detected after `dead_s`.
+    pub enabled: bool,
+}
+
+impl Default for Bfd {
+    fn default() -> Self {
+        Self { tx_ms: 100, rx_ms: 100, multiplier: 3, enabled: true }
+    }
+}
+
+impl Bfd {
+    /// The session parameters, or `None` if BFD is off.
+    #[must_use]
+    pub fn session(&self) -> Option<molt_bfd::Config> {
+        self.enabled.then(|| molt_bfd::Config {
+            desired_min_tx: Duration::from_millis(self.tx_ms.into()),
+            required_min_rx: Duration::from_millis(self.rx_ms.into()),
+            detect_mult: self.multiplier,
+        })
+    }
+}
+
+/// `[[peer]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// The neighbour's WireGuard public key (base64, as `molt id show` and `wg pubkey` print it).
+    #[serde(deserialize_with = "from_text")]
+    pub wireguard_key: NodePublic,
+    /// A 32-byte secret both ends share, mixed into the handshake. Default: none.
+    #[serde(default, deserialize_with = "secret_from_text")]
+    pub preshared_key: Option<Preshared>,
+    /// `address:port` or `name:port` to reach it. Default: none, it must come to us.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+    /// Cost of the link, 1 to 65535. Default: that of `[ospf]`.
+    #[serde(default)]
+    pub cost: Option<u16>,
+    /// Whether it is a plain WireGuard and OSPFv3 router and no meshd. Default false.
+    #[serde(default)]
+    pub stock: bool,
+    /// Prefixes inside `fd00:6d6f:6c74::/48` that a stock peer may announce. Default: none.
+    #[serde(default, deserialize_with = "list_from_text")]
+    pub allow: Vec<Prefix>,
+}
+
+/// A preshared key; not printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Preshared(pub [u8; 32]);
+
+impl fmt::Debug for Preshared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Preshared(..)")
+    }
+}
+
+/// Where to reach a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Endpoint {
+    /// A literal address.
+    Address(SocketAddr),
+    /// A host name and a port, resolved when needed.
+    Name(String),
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            if address.port() == 0 {
+                return Err(format!("endpoint {text:?} has port 0"));
+            }
+            if matches!(address.ip(), std::net::IpAddr::V6(ip) if MESH_PREFIX.contains(ip)) {
+                return Err(format!(
+                    "endpoint {text:?} is inside the mesh: a tunnel cannot run through itself"
+                ));
+            }
+            return Ok(Self::Address(address));
+        }
+        let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+            let host_ok = !host.is_empty()
+                && host.len() <= 253
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+            host_ok && port.parse::<u16>().is_ok_and(|port| port != 0)
+        });
+        if valid {
+            Ok(Self::Name(text))
+        } else {
+            Err(format!("endpoint {text:?} is not ADDRESS:PORT, [IPV6]:PORT or NAME:PORT"))
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// A node name: one DNS label (RFC 1035 section 2.3.1, digits allowed in front by RFC 1123), in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The label.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let label = text.to_ascii_lowercase();
+        let valid = (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-');
+        if valid {
+            Ok(Self(label))
+        } else {
+            Err(format!("name {text:?} is not a DNS label: 1 to 63 letters, digits and inner hyphens"))
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or a key or value is wrong.
+    #[error("configuration {path}: {message}")]
+    Invalid {
+        /// Its path.
+        path: String,
+        /// Where, and what is wrong.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With the path, the line and what would be right.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
+        Self::parse(&text).map_err(|message| ConfigError::Invalid { path: shown, message })
+    }
+
+    /// Reads text.
+    ///
+    /// # Errors
+    /// What is wrong, with the line where it is known.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let name = &self.tun.name;
+        if name.is_empty()
+            || name.len() > 15
+            || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        {
+            return Err(format!("[tun] name {name:?} is not an interface name of 1 to 15 characters"));
+        }
+        if self.network.pow_bits > 32 {
+            return Err(format!("[network] pow_bits = {} is not 0 to 32", self.network.pow_bits));
+        }
+        let Ospf { hello_s, dead_s, cost } = self.ospf;
+        if hello_s == 0 || dead_s <= hello_s {
+            return Err(format!(
+                "[ospf] needs 0 < hello_s < dead_s, but hello_s = {hello_s} and dead_s = {dead_s}"
+            ));
+        }
+        if cost == 0 || self.peers.iter().any(|peer| peer.cost == Some(0)) {
+            return Err("cost must be 1 to 65535".into());
+        }
+        let Bfd { tx_ms, rx_ms, multiplier, .. } = self.bfd;
+        for (key, value) in [("tx_ms", tx_ms), ("rx_ms", rx_ms)] {
+            if !(10..=60_000).contains(&value) {
+                return Err(format!("[bfd] {key} = {value} is not 10 to 60000"));
+            }
+        }
+        if multiplier == 0 {
+            return Err("[bfd] multiplier must be at least 1".into());
+        }
+        let mut seen = BTreeMap::new();
+        for (position, peer) in self.peers.iter().enumerate() {
+            let number = position + 1;
+            if let Some(earlier) = seen.insert(peer.wireguard_key, number) {
+                return Err(format!("[[peer]] {earlier} and {number} have the same wireguard_key"));
+            }
+            if !peer.allow.is_empty() && !peer.stock {
+                return Err(format!(
+                    "[[peer]] {number} has allow but not stock = true: a meshd proves its address itself"
+                ));
+            }
+            if let Some(outside) = peer.allow.iter().find(|prefix| !MESH_PREFIX.covers(prefix)) {
+                return Err(format!("[[peer]] {number} allows {outside}, which is outside {MESH_PREFIX}"));
+            }
+        }
+        if self.peers.len() > molt_tun::MAX_LINKS as usize {
+            return Err(format!("more than {} peers", molt_tun::MAX_LINKS));
+        }
+        Ok(())
+    }
+}
+
+fn from_text<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err: fmt::Display>,
+{
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn secret_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Preshared>, D::Error> {
+    from_text::<D, NodePublic>(deserializer).map(|key| Some(Preshared(*key.as_bytes())))
+}
+
+fn list_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Prefix>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}"))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=";
+
+    #[test]
+    fn an_empty_file_is_a_node_that_waits() {
+        let config = Config::parse("").unwrap();
+        assert_eq!(config.underlay.listen, "[::]:51820".parse().unwrap());
+        assert_eq!((config.tun.name.as_str(), config.peers.len()), ("molt0", 0));
+        assert_eq!((config.ospf.hello_s, config.ospf.dead_s, config.ospf.cost), (10, 40, 10));
+        let session = config.bfd.session().unwrap();
+        assert_eq!((session.desired_min_tx, session.detect_mult), (Duration::from_millis(100), 3));
+        assert_eq!(Config::parse("[bfd]\nenabled = false").unwrap().bfd.session().is_none(), true);
+    }
+
+    #[test]
+    fn the_example_of_the_manual() {
+        let config = Config::parse(&format!(
+            r#"
+            [node]
+            name = "Alpha"
+            [underlay]
+            listen = "[::]:51820"
+            [tun]
+            name = "molt0"
+            [[peer]]
+            wireguard_key = "{KEY}"
+            endpoint = "192.0.2.7:51820"
+            cost = 10
+            stock = true
+            allow = ["fd00:6d6f:6c74:bbbb::1/128"]
+            "#
+        ))
+        .unwrap();
+        assert_eq!(config.node.name.unwrap().as_str(), "alpha");
+        let peer = &config.peers[0];
+        assert!(peer.stock && peer.allow.len() == 1 && peer.cost == Some(10));
+        assert_eq!(peer.endpoint, Some(Endpoint::Address("192.0.2.7:51820".parse().unwrap())));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let peer = |rest: &str| format!("[[peer]]\nwireguard_key = \"{KEY}\"\n{rest}");
+        let twice = peer("") + &peer("");
+        for (text, part) in [
+            ("[node]\nnmae = \"x\"", "unknown field `nmae`"),
+            ("[nod]", "unknown field `nod`"),
+            ("[node]\nname = \"a.b\"", "not a DNS label"),
+            ("[underlay]\nlisten = \"51820\"", "line 2"),
+            ("[tun]\nname = \"averyveryverylongname\"", "1 to 15 characters"),
+            ("[ospf]\nhello_s = 10\ndead_s = 10", "hello_s < dead_s"),
+            ("[ospf]\ncost = 0", "1 to 65535"),
+            ("[bfd]\ntx_ms = 5", "10 to 60000"),
+            ("[bfd]\nmultiplier = 0", "at least 1"),
+            ("[network]\npow_bits = 40", "0 to 32"),
+            ("[[peer]]", "wireguard_key"),
+            ("[[peer]]\nwireguard_key = \"abc\"", "wg pubkey"),
+            (twice.as_str(), "same wireguard_key"),
+            (&peer("endpoint = \"nowhere\""), "NAME:PORT"),
+            (&peer("endpoint = \"192.0.2.1:0\""), "port 0"),
+            (&peer("endpoint = \"[fd00:6d6f:6c74::1]:51820\""), "through itself"),
+            (&peer("allow = [\"fd00:6d6f:6c74::1/128\"]"), "not stock"),
+            (&peer("stock = true\nallow = [\"2001:db8::/32\"]"), "outside"),
+            (&peer("stock = true\nallow = [\"fd00:6d6f:6c74::1/64\"]"), "not an IPv6 prefix"),
+        ] {
+            let error = Config::parse(text).expect_err(text);
+            assert!(error.contains(part), "{text:?} says {error:?}, which lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_literals_are_endpoints() {
+        for good in ["example.org:51820", "192.0.2.1:1", "[2001:db8::1]:51820", "a-b_c.d:9"] {
+            assert_eq!(Endpoint::try_from(good.to_owned()).unwrap().to_string(), good);
+        }
+        for bad in ["", ":1", "a:", "a:0", "a:99999", "a b:1", "2001:db8::1:5x"] {
+            assert!(Endpoint::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+}

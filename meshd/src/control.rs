@@ -1,0 +1,481 @@
+//! The control plane: neighbours, OSPFv3 and what follows for the packet core.
+//!
+//! Pure, like the packet core it steers: events and configuration in, commands out. It is the only place where BFD
+//! learns of OSPF and OSPF of BFD.
+//!
+//! ```text
+//! Event::Established ─► handle_link_up            Output::Transmit        ─► Command::Transmit
+//! Event::Ospf        ─► handle_packet   ┌──────┐  Output::Bfd             ─► Command::Bfd
+//! Event::Bfd         ─► handle_bfd    ─►│ Ospf │─►Output::NeighborChanged ─► Command::Forwarding
+//! configuration      ─► add, update     └──────┘  Output::FibChanged      ─► Command::Fib
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use molt_bfd as bfd;
+use molt_mesh::{LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time};
+use molt_routing::ospf::{self, BfdEvent, LinkConfig as OspfLink, Ospf, State as NeighborState};
+use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Snapshot};
+use tracing::{debug, info, warn};
+
+use crate::config;
+
+/// Everything the control plane must know about this node.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// OSPF router id.
+    pub router_id: RouterId,
+    /// Addresses of this node.
+    pub addresses: Vec<Ipv6Addr>,
+    /// Link-local address of this end of every tunnel.
+    pub link_local: Ipv6Addr,
+    /// Name to announce.
+    pub name: Option<String>,
+    /// Timers and default cost.
+    pub ospf: config::Ospf,
+    /// BFD parameters, or `None` if BFD is off.
+    pub bfd: Option<bfd::Config>,
+    /// Random.
+    pub seed: u64,
+}
+
+/// A neighbour as configured, with its endpoint resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its WireGuard key.
+    pub key: NodePublic,
+    /// Preshared key.
+    pub preshared: Option<[u8; 32]>,
+    /// Where to reach it.
+    pub endpoint: Option<SocketAddr>,
+    /// Cost of the link; `None` for the default.
+    pub cost: Option<u16>,
+    /// A stock router, and what it may announce.
+    pub stock: Option<Vec<Prefix>>,
+}
+
+/// A neighbour as it is.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// As configured.
+    pub config: PeerConfig,
+    /// Where it was last heard.
+    pub endpoint: Option<SocketAddr>,
+    /// Whether a handshake was ever completed.
+    pub established: bool,
+    /// What BFD said last.
+    pub bfd: Option<BfdChange>,
+}
+
+/// What the owner of the control plane is told.
+#[derive(Debug)]
+pub enum Notice {
+    /// An answer to a probe.
+    Probe(ProbeReply),
+    /// Neighbours have been told, LSAs are flushed: the node can stop.
+    ShutdownComplete,
+    /// The state of the packet core.
+    Snapshot(Box<Snapshot>),
+}
+
+/// Most commands waiting for the packet core before OSPF packets are held back; it takes them within a millisecond.
+const COMMAND_BACKLOG: usize = 8192;
+
+/// SPF runs whose duration is remembered: as many as the SPF log has.
+const DURATIONS: usize = 64;
+
+/// Why a name leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// Several routers announce it.
+    #[error("several nodes call themselves {name:?}: {candidates}; use an address")]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Their addresses.
+        candidates: String,
+    },
+    /// Its bearer has no address.
+    #[error("{0:?} announces no address")]
+    NoAddress(String),
+    /// Nobody announces it.
+    #[error("no node calls itself {0:?}; `molt routes` lists those that are known")]
+    Unknown(String),
+}
+
+/// The control plane of one node.
+pub struct Control {
+    config: ControlConfig,
+    ospf: Ospf,
+    peers: BTreeMap<LinkId, Peer>,
+    commands: VecDeque<Command>,
+    notices: VecDeque<Notice>,
+    /// Links whose adjacency is Full.
+    full: BTreeSet<LinkId>,
+    /// How long the last SPF runs took.
+    durations: VecDeque<(Time, Duration)>,
+    /// OSPF packets that were not sent because the packet core did not take commands.
+    overruns: u64,
+}
+
+impl Control {
+    /// A node without neighbours.
+    #[must_use]
+    pub fn new(config: ControlConfig, now: Time) -> Self {
+        let ospf = Ospf::new(
+            ospf::Config {
+                router_id: config.router_id,
+                prefixes: config.addresses.iter().map(|addr| Prefix::host(*addr)).collect(),
+                hostname: config.name.clone(),
+                hello: Duration::from_secs(config.ospf.hello_s.into()),
+                dead: Duration::from_secs(config.ospf.dead_s.into()),
+                rxmt: RXMT_INTERVAL,
+                seed: config.seed,
+            },
+            now,
+        );
+        let mut control = Self {
+            config,
+            ospf,
+            peers: BTreeMap::new(),
+            commands: VecDeque::new(),
+            notices: VecDeque::new(),
+            full: BTreeSet::new(),
+            durations: VecDeque::new(),
+            overruns: 0,
+        };
+        control.commands.push_back(Command::Fib(Arc::clone(control.ospf.fib())));
+        control.drain();
+        control
+    }
+
+    /// Routing, for operators.
+    #[must_use]
+    pub const fn ospf(&self) -> &Ospf {
+        &self.ospf
+    }
+
+    /// All neighbours by link.
+    #[must_use]
+    pub const fn peers(&self) -> &BTreeMap<LinkId, Peer> {
+        &self.peers
+    }
+
+    /// The neighbour with this key.
+    #[must_use]
+    pub fn link_of(&self, key: &NodePublic) -> Option<LinkId> {
+        self.peers.iter().find(|(_, peer)| peer.config.key == *key).map(|(link, _)| *link)
+    }
+
+    /// OSPF packets lost because the packet core did not keep up.
+    #[must_use]
+    pub const fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    /// Whether the adjacency over a link is Full.
+    #[must_use]
+    pub fn is_full(&self, link: LinkId) -> bool {
+        self.full.contains(&link)
+    }
+
+    /// The name of the router that announces an address as its own. Nothing proves it.
+    #[must_use]
+    pub fn name_of(&self, address: Ipv6Addr, now: Time) -> Option<String> {
+        let address = MeshAddr::new(address)?;
+        let owner = self.ospf.router_addresses(now).into_iter().find(|(_, own)| own.contains(&address))?.0;
+        self.ospf.hostnames(now).remove(&owner)
+    }
+
+    /// The address of a name, or an address as it is.
+    ///
+    /// # Errors
+    /// If no router, or more than one, has the name.
+    pub fn resolve(&self, target: &str, now: Time) -> Result<Ipv6Addr, ResolveError> {
+        if let Ok(address) = target.parse::<Ipv6Addr>() {
+            return Ok(address);
+        }
+        let name = target.strip_suffix(".molt").unwrap_or(target).to_ascii_lowercase();
+        if self.config.name.as_ref() == Some(&name) {
+            return self.config.addresses.first().copied().ok_or(ResolveError::Unknown(name));
+        }
+        let hostnames = self.ospf.hostnames(now);
+        let bearers: Vec<RouterId> =
+            hostnames.iter().filter(|(_, bearer)| **bearer == name).map(|(router, _)| *router).collect();
+        let mut addresses = self.ospf.router_addresses(now);
+        match bearers.as_slice() {
+            [] => Err(ResolveError::Unknown(name)),
+            [router] => {
+                let own = addresses.remove(router).unwrap_or_default();
+                own.first().map(|address| address.ip()).ok_or(ResolveError::NoAddress(name))
+            }
+            several => {
+                let candidates = several.iter().filter_map(|router| addresses.get(router)?.first());
+                let candidates: Vec<String> = candidates.map(ToString::to_string).collect();
+                Err(ResolveError::Ambiguous { name, candidates: candidates.join(", ") })
+            }
+        }
+    }
+
+    /// Remembers how long the run of timers at `at` took, for the SPF log. The control plane has no clock.
+    pub fn note_duration(&mut self, at: Time, took: Duration) {
+        if self.ospf.spf_log().last().is_some_and(|run| run.at == at) {
+            if self.durations.len() >= DURATIONS {
+                self.durations.pop_front();
+            }
+            self.durations.push_back((at, took));
+        }
+    }
+
+    /// How long the SPF run at `at` took.
+    #[must_use]
+    pub fn duration_of(&self, at: Time) -> Option<Duration> {
+        self.durations.iter().find(|(run, _)| *run == at).map(|(_, took)| *took)
+    }
+
+    /// Makes the neighbours those of `wanted`: new ones are added, missing ones removed, changed ones changed without
+    /// dropping their tunnel unless the preshared key is another. Returns how many were added, changed and removed.
+    pub fn set_peers(&mut self, wanted: Vec<PeerConfig>, now: Time) -> PeerChanges {
+        let mut changes = PeerChanges::default();
+        let gone: Vec<LinkId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !wanted.iter().any(|config| config.key == peer.config.key))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in gone {
+            self.remove_peer(link, now);
+            changes.removed += 1;
+        }
+        for config in wanted {
+            match self.link_of(&config.key) {
+                None => {
+                    if self.add_peer(config, now).is_some() {
+                        changes.added += 1;
+                    }
+                }
+                Some(link) => {
+                    if self.update_peer(link, config, now) {
+                        changes.changed += 1;
+                    }
+                }
+            }
+        }
+        changes
+    }
+
+    fn add_peer(&mut self, config: PeerConfig, now: Time) -> Option<LinkId> {
+        let free = |link: &LinkId| !self.peers.contains_key(link);
+        let Some(link) = (1..=MAX_LINKS).filter_map(LinkId::new).find(free) else {
+            warn!(key = %config.key, "no room for another neighbour");
+            return None;
+        };
+        self.commands.push_back(Command::AddLink(LinkConfig {
+            link,
+            remote: config.key,
+            preshared: config.preshared,
+            endpoint: config.endpoint,
+        }));
+        self.ospf.add_link(self.ospf_link(link, &config), now);
+        let peer = Peer { endpoint: config.endpoint, config, established: false, bfd: None };
+        self.peers.insert(link, peer);
+        self.drain();
+        Some(link)
+    }
+
+    fn remove_peer(&mut self, link: LinkId, now: Time) {
+        self.ospf.remove_link(link, now);
+        self.drain();
+        self.commands.push_back(Command::RemoveLink(link));
+        self.peers.remove(&link);
+        self.full.remove(&link);
+    }
+
+    fn update_peer(&mut self, link: LinkId, config: PeerConfig, now: Time) -> bool {
+        let Some(peer) = self.peers.get(&link) else { return false };
+        if peer.config == config {
+            return false;
+        }
+        if peer.config.preshared != config.preshared {
+            self.remove_peer(link, now);
+            return self.add_peer(config, now).is_some();
+        }
+        if let Some(endpoint) = config.endpoint.filter(|endpoint| peer.config.endpoint != Some(*endpoint)) {
+            self.set_endpoint(link, endpoint);
+        }
+        self.ospf.update_link(self.ospf_link(link, &config), now);
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.config = config;
+        }
+        self.drain();
+        true
+    }
+
+    /// Tries another place to reach a neighbour.
+    pub fn set_endpoint(&mut self, link: LinkId, endpoint: SocketAddr) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.endpoint = Some(endpoint);
+            self.commands.push_back(Command::Endpoint(link, endpoint));
+        }
+    }
+
+    fn ospf_link(&self, link: LinkId, config: &PeerConfig) -> OspfLink {
+        OspfLink {
+            link,
+            cost: config.cost.unwrap_or(self.config.ospf.cost),
+            local: self.config.link_local,
+            mtu: TUNNEL_MTU,
+            stock: config.stock.is_some(),
+            allow: config.stock.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Takes what the packet core reports.
+    pub fn handle_event(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Bfd { link, change } => self.handle_bfd(link, change, now),
+            Event::Established(link) => {
+                if let Some(peer) = self.peers.get_mut(&link) {
+                    if !peer.established {
+                        info!(%link, key = %peer.config.key, "tunnel is up");
+                    }
+                    peer.established = true;
+                    self.ospf.handle_link_up(link, now);
+                }
+            }
+            Event::Ospf { link, src, dst, hop_limit, payload } => {
+                if let Err(reject) = self.ospf.handle_packet(link, src, dst, hop_limit, &payload, now) {
+                    debug!(%link, %src, %reject, "discarded an OSPF packet");
+                }
+            }
+            Event::Probe(reply) => self.notices.push_back(Notice::Probe(reply)),
+            Event::Roamed(link, endpoint) => {
+                if let Some(peer) = self.peers.get_mut(&link) {
+                    if let Some(before) = peer.endpoint.replace(endpoint) {
+                        info!(%link, %before, %endpoint, "neighbour moved");
+                    }
+                }
+            }
+            Event::Snapshot(snapshot) => self.notices.push_back(Notice::Snapshot(snapshot)),
+        }
+        self.drain();
+    }
+
+    fn handle_bfd(&mut self, link: LinkId, change: BfdChange, now: Time) {
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        peer.bfd = Some(change);
+        let event = match change {
+            BfdChange::AdminDown => BfdEvent::AdminDown,
+            BfdChange::Down(_) => BfdEvent::Down,
+            BfdChange::Up => BfdEvent::Up,
+        };
+        match change {
+            BfdChange::Down(diag) => warn!(%link, key = %peer.config.key, ?diag, "path failed (BFD)"),
+            BfdChange::AdminDown => info!(%link, "neighbour ended its BFD session"),
+            BfdChange::Up => info!(%link, "path is good (BFD)"),
+        }
+        self.ospf.handle_bfd(link, event, now);
+    }
+
+    /// Asks the packet core for its state; [`Notice::Snapshot`] answers.
+    pub fn request_snapshot(&mut self) {
+        self.commands.push_back(Command::Snapshot);
+    }
+
+    /// Sends an echo request; [`Notice::Probe`] answers, or nothing does.
+    pub fn probe(&mut self, probe: molt_tun::Probe) {
+        self.commands.push_back(Command::Probe(probe));
+    }
+
+    /// Begins to leave: neighbours move their traffic away, then forget us. [`Notice::ShutdownComplete`] follows.
+    pub fn shutdown(&mut self, now: Time) {
+        self.ospf.shutdown(now);
+        self.drain();
+    }
+
+    /// Runs every timer that is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.ospf.handle_timeout(now);
+        self.drain();
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        self.ospf.poll_timeout()
+    }
+
+    /// The next thing the packet core must do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Gives a command back that could not be passed on yet.
+    pub fn retry_command(&mut self, command: Command) {
+        self.commands.push_front(command);
+    }
+
+    /// The next thing the owner must know.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.ospf.poll_output() {
+            match output {
+                ospf::Output::Transmit { link, packet, .. } => {
+                    if self.commands.len() < COMMAND_BACKLOG {
+                        self.commands.push_back(Command::Transmit { link, packet });
+                    } else {
+                        self.overruns += 1;
+                    }
+                }
+                ospf::Output::Bfd { link, remote, enabled } => {
+                    let session = self.config.bfd.clone().filter(|_| enabled);
+                    self.commands.push_back(Command::Bfd { link, remote, session });
+                }
+                ospf::Output::NeighborChanged { link, router_id, from, to, reason } => {
+                    let full = to == NeighborState::Full;
+                    if full {
+                        self.full.insert(link)
+                    } else {
+                        self.full.remove(&link)
+                    };
+                    if full || from == NeighborState::Full {
+                        info!(%link, %router_id, ?from, ?to, reason, "adjacency");
+                        self.commands.push_back(Command::Forwarding(link, full));
+                    } else {
+                        debug!(%link, %router_id, ?from, ?to, reason, "neighbour");
+                    }
+                }
+                ospf::Output::FibChanged => {
+                    self.commands.push_back(Command::Fib(Arc::clone(self.ospf.fib())));
+                }
+                ospf::Output::ShutdownComplete => {
+                    self.commands.push_back(Command::BfdAdminDown);
+                    self.notices.push_back(Notice::ShutdownComplete);
+                }
+            }
+        }
+    }
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerChanges {
+    /// New neighbours.
+    pub added: usize,
+    /// Neighbours whose cost, endpoint or rights changed.
+    pub changed: usize,
+    /// Neighbours that are gone.
+    pub removed: usize,
+}
+
+/// RxmtInterval on the mesh. RFC 2328 appendix C.3 leaves it to the operator and names 5 s for a LAN; a tunnel's round
+/// trip is far below 1 s, and a lost packet then costs 1 s of convergence, not 5.
+const RXMT_INTERVAL: Duration = Duration::from_secs(1);
+
+const TUNNEL_MTU: u16 = molt_mesh::port::TUNNEL_MTU as u16;

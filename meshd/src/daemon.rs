@@ -1,0 +1,422 @@
+//! The shell around the node: one thread runs the packet loop, this one everything else.
+//!
+//! ```text
+//! packet thread (molt-tun driver)          control thread (tokio, one thread)
+//! TUN, UDP sockets, BFD, forwarding  ◄──►  OSPF, control socket, signals, name resolution
+//!                     bounded rings of commands and events
+//! ```
+//!
+//! Everything that decides is in [`Control`]; this file moves events, commands, requests and time.
+
+mod answers;
+mod endpoints;
+mod server;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use molt_mesh::id::proof_of_work_bits;
+use molt_mesh::{MESH_PREFIX, MeshAddr, RouterId};
+use molt_tun::device::{Device, DeviceConfig};
+use molt_tun::driver::{Clock, Handle};
+use molt_tun::engine::wireguard::WireGuardEngine;
+use molt_tun::socket::Sockets;
+use molt_tun::{Dataplane, NodeConfig, ProbeReply, Snapshot};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+
+use crate::api::{Failure, FailureKind, Request, Response};
+use crate::config::Config;
+use crate::control::{Control, ControlConfig, Notice, PeerChanges, ResolveError};
+use crate::state::{NodeState, StateDir, StateError};
+
+use endpoints::Endpoints;
+use server::{Inquiry, Listener};
+
+/// How the daemon is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Configuration file.
+    pub config: PathBuf,
+    /// State directory.
+    pub state_dir: PathBuf,
+    /// Control socket.
+    pub socket: PathBuf,
+}
+
+/// Longest time that leaving the mesh may take before the daemon stops all the same.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause after the last command, so that the packet loop has sent what it was told (BFD AdminDown) before it stops.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// Pause before the packet loop is offered a command again that its ring had no room for.
+const RING_RETRY: Duration = Duration::from_millis(1);
+
+/// Who this node is, as far as it does not change while it runs.
+struct Self_ {
+    node: NodeState,
+    router_id: RouterId,
+    interface: String,
+    listen: Vec<SocketAddr>,
+}
+
+/// The running daemon.
+struct Daemon {
+    options: Options,
+    config: Config,
+    me: Self_,
+    clock: Clock,
+    control: Control,
+    packets: Handle<Dataplane<WireGuardEngine>>,
+    /// Readable when the packet loop has events, or has ended.
+    wake: AsyncFd<OwnedFd>,
+    endpoints: Endpoints,
+    /// Requests that wait for a snapshot of the packet core.
+    waiting: Vec<(Request, oneshot::Sender<Response>)>,
+    /// Who asked for which probe; the receiver is a connection of the control socket.
+    probes: BTreeMap<u64, mpsc::Sender<Probed>>,
+    leaving: Option<Leaving>,
+    /// Held while the daemon runs, against a second one on the same state.
+    _lock: File,
+}
+
+/// An answer to a probe, with the name of who answered.
+struct Probed {
+    reply: ProbeReply,
+    name: Option<String>,
+}
+
+struct Leaving {
+    told: Option<oneshot::Sender<Response>>,
+    complete: bool,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// If it cannot start: the message says what to do.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let config = Config::read(&options.config)?;
+    let state = StateDir::open(&options.state_dir)?;
+    let lock = state.lock()?;
+    let node = match state.load() {
+        Err(StateError::Missing(_)) => {
+            info!(state_dir = %options.state_dir.display(), "making a new identity");
+            state.create(None, config.network.pow_bits)?
+        }
+        loaded => loaded?,
+    };
+    let bits = proof_of_work_bits(node.identity.key());
+    anyhow::ensure!(
+        bits >= config.network.pow_bits,
+        "the identity has {bits} bits of proof of work and the network demands {}; make another with: molt id new \
+         --pow-bits {0} --state-dir DIR",
+        config.network.pow_bits
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = Listener::bind(&options.socket).await?;
+        let daemon = Daemon::start(options, config, node, lock)?;
+        daemon.serve(listener).await
+    })
+}
+
+impl Daemon {
+    fn start(options: Options, config: Config, node: NodeState, lock: File) -> anyhow::Result<Self> {
+        let sockets = Sockets::bind(config.underlay.listen)?;
+        let listen = sockets.local_addrs();
+        let addresses: Vec<Ipv6Addr> = node.addresses().into_iter().map(MeshAddr::ip).collect();
+        let device = Device::create(&DeviceConfig {
+            name: config.tun.name.clone(),
+            addresses: addresses.clone(),
+            route: MESH_PREFIX,
+            mtu: molt_mesh::port::TUNNEL_MTU as u32,
+        })?;
+        let interface = device.name().to_owned();
+        let clock = Clock::start();
+        let link_local = node.identity.link_local();
+        let seeds = [random()?, random()?];
+        let data = Dataplane::new(
+            WireGuardEngine::new(&node.identity),
+            NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
+        );
+        let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
+        let router_id = node.identity.router_id(0);
+        let control = Control::new(
+            ControlConfig {
+                router_id,
+                addresses,
+                link_local,
+                name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
+                ospf: config.ospf.clone(),
+                bfd: config.bfd.session(),
+                seed: seeds[1],
+            },
+            clock.now(),
+        );
+        info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
+        Ok(Self {
+            me: Self_ { node, router_id, interface, listen },
+            options,
+            config,
+            clock,
+            control,
+            wake: readable(packets.event_fd().try_clone_to_owned()?)?,
+            packets,
+            endpoints: Endpoints::default(),
+            waiting: Vec::new(),
+            probes: BTreeMap::new(),
+            leaving: None,
+            _lock: lock,
+        })
+    }
+
+    async fn serve(mut self, listener: Listener) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let (inquiries, mut inbox) = mpsc::channel(server::BACKLOG);
+        let (found, mut resolved) = mpsc::channel(endpoints::BACKLOG);
+        let server = tokio::spawn(listener.serve(inquiries));
+        self.apply_peers();
+        self.endpoints.refresh(&found);
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        let mut patrol = tokio::time::interval(endpoints::PATROL);
+        patrol.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut deadline = None;
+        loop {
+            let stuck = self.pass_commands();
+            self.pass_notices();
+            if self.leaving.as_ref().is_some_and(|leaving| leaving.complete) || deadline.is_some_and(is_past)
+            {
+                break;
+            }
+            let timer = self.until_next_timer(stuck);
+            tokio::select! {
+                biased;
+                ready = self.wake.readable() => {
+                    let mut ready = ready?;
+                    self.packets.clear_event_fd();
+                    ready.clear_ready();
+                    anyhow::ensure!(!self.packets.is_finished(), "the packet loop has ended; see the log above");
+                }
+                () = tokio::time::sleep(timer) => {}
+                Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry),
+                Some(found) = resolved.recv() => self.handle_resolved(found),
+                _ = patrol.tick() => {
+                    self.endpoints.patrol(&mut self.control);
+                    self.endpoints.refresh(&found);
+                }
+                _ = terminate.recv() => self.leave(None),
+                _ = interrupt.recv() => self.leave(None),
+                _ = hangup.recv() => self.reload_on_signal(&found),
+            }
+            if self.leaving.is_some() && deadline.is_none() {
+                deadline = Some(tokio::time::Instant::now() + SHUTDOWN_PATIENCE);
+            }
+            self.take_events();
+        }
+        server.abort();
+        self.stop().await
+    }
+
+    /// Moves what the packet core reports into the control plane, and runs its timers.
+    fn take_events(&mut self) {
+        while let Some(event) = self.packets.poll_event() {
+            let now = self.clock.now();
+            self.control.handle_event(event, now);
+        }
+        let now = self.clock.now();
+        if self.control.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.control.handle_timeout(now);
+            let took = self.clock.now().since(now);
+            self.control.note_duration(now, took);
+        }
+    }
+
+    /// Passes commands on while the ring takes them. Whether some are left.
+    fn pass_commands(&mut self) -> bool {
+        while let Some(command) = self.control.poll_command() {
+            if let Err(command) = self.packets.send(command) {
+                self.control.retry_command(command);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn until_next_timer(&self, stuck: bool) -> Duration {
+        let timer = self
+            .control
+            .poll_timeout()
+            .map_or(Duration::from_secs(3600), |(at, _)| at.since(self.clock.now()));
+        if stuck { timer.min(RING_RETRY) } else { timer }
+    }
+
+    fn pass_notices(&mut self) {
+        while let Some(notice) = self.control.poll_notice() {
+            match notice {
+                Notice::Probe(reply) => self.pass_probe(reply),
+                Notice::ShutdownComplete => {
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.complete = true;
+                    }
+                }
+                Notice::Snapshot(snapshot) => self.answer_waiting(&snapshot),
+            }
+        }
+    }
+
+    fn pass_probe(&mut self, reply: ProbeReply) {
+        let name = self.control.name_of(reply.from, self.clock.now());
+        if let Some(asker) = self.probes.get(&reply.id) {
+            // A client that does not read its answers loses them.
+            drop(asker.try_send(Probed { reply, name }));
+        }
+    }
+
+    fn handle_inquiry(&mut self, inquiry: Inquiry) {
+        match inquiry {
+            Inquiry::Ask(Request::Down, reply) => self.leave(Some(reply)),
+            Inquiry::Ask(Request::Reload, reply) => {
+                let answer = match self.reload() {
+                    Ok(reloaded) => Response::Ok(crate::api::Answer::Reloaded(reloaded)),
+                    Err(error) => refuse(FailureKind::Failed, format!("{error:#}; nothing was changed")),
+                };
+                drop(reply.send(answer));
+            }
+            Inquiry::Ask(request, reply) => {
+                if answers::needs_snapshot(&request) {
+                    self.waiting.push((request, reply));
+                    self.control.request_snapshot();
+                } else {
+                    drop(reply.send(self.answer(&request, None)));
+                }
+            }
+            Inquiry::Probe { probe, reply } => {
+                self.probes.retain(|_, asker| !asker.is_closed());
+                self.probes.insert(probe.id, reply);
+                self.control.probe(probe);
+            }
+            Inquiry::Resolve(target, reply) => {
+                let resolved = self.control.resolve(&target, self.clock.now());
+                let failure =
+                    |error: ResolveError| Failure { kind: FailureKind::Unknown, message: error.to_string() };
+                drop(reply.send(resolved.map_err(failure)));
+            }
+        }
+    }
+
+    fn answer_waiting(&mut self, snapshot: &Snapshot) {
+        for (request, reply) in std::mem::take(&mut self.waiting) {
+            drop(reply.send(self.answer(&request, Some(snapshot))));
+        }
+    }
+
+    fn apply_peers(&mut self) -> PeerChanges {
+        let peers = self.endpoints.configure(&self.config.peers);
+        self.control.set_peers(peers, self.clock.now())
+    }
+
+    fn handle_resolved(&mut self, found: endpoints::Found) {
+        if let Some((key, address)) = self.endpoints.resolved(found) {
+            if let Some(link) = self.control.link_of(&key) {
+                debug!(%link, %address, "endpoint resolved");
+                self.control.set_endpoint(link, address);
+            }
+        }
+    }
+
+    fn reload_on_signal(&mut self, found: &mpsc::Sender<endpoints::Found>) {
+        match self.reload() {
+            Ok(done) => {
+                info!(
+                    added = done.added,
+                    changed = done.changed,
+                    removed = done.removed,
+                    "reloaded the peers"
+                );
+                self.endpoints.refresh(found);
+            }
+            Err(error) => warn!("not reloaded: {error:#}"),
+        }
+    }
+
+    /// Reads the peers of the configuration again; tunnels that stay are not touched.
+    fn reload(&mut self) -> anyhow::Result<crate::api::Reloaded> {
+        let new = Config::read(&self.options.config)?;
+        let needs_restart = answers::needs_restart(&self.config, &new);
+        self.config.peers = new.peers;
+        let changes = self.apply_peers();
+        Ok(crate::api::Reloaded {
+            schema: crate::api::schema::RELOADED.into(),
+            added: changes.added,
+            changed: changes.changed,
+            removed: changes.removed,
+            needs_restart,
+        })
+    }
+
+    fn leave(&mut self, told: Option<oneshot::Sender<Response>>) {
+        if self.leaving.is_some() {
+            // Asked twice: whoever insists does not want to wait.
+            self.leaving = Some(Leaving { told, complete: true });
+            return;
+        }
+        info!("leaving the mesh");
+        sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+        self.leaving = Some(Leaving { told, complete: false });
+        self.control.shutdown(self.clock.now());
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.pass_commands();
+        tokio::time::sleep(LAST_WORDS).await;
+        self.packets.stop().context("the packet loop failed")?;
+        server::remove(&self.options.socket);
+        if let Some(told) = self.leaving.and_then(|leaving| leaving.told) {
+            drop(told.send(Response::Ok(crate::api::Answer::Done(crate::api::Done {
+                schema: crate::api::schema::DONE.into(),
+                sent: 0,
+                received: 0,
+            }))));
+            // The connection's task must run once more to pass it on.
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
+
+#[expect(deprecated, reason = "sound here: an OwnedFd is the same descriptor for all its life")]
+fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
+}
+
+fn refuse(kind: FailureKind, message: String) -> Response {
+    Response::Error(Failure { kind, message })
+}
+
+fn is_past(deadline: tokio::time::Instant) -> bool {
+    deadline.elapsed() > Duration::ZERO
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Where the state directory and the socket of `path` would be, for messages.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,442 @@
+//! Answers to the reading requests, built from the control plane and a snapshot of the packet core.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use molt_mesh::{LinkId, RouterId, Target};
+use molt_routing::ospf::lsa::{Body, LsType, Scope};
+use molt_routing::ospf::view::{
+    LsaView, NeighborView, RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger,
+};
+use molt_tun::{IoCounters, LinkView, Snapshot};
+
+use super::{Daemon, refuse};
+use crate::api::{self, Answer, FailureKind, Request, Response, schema};
+use crate::config::Config;
+
+/// Whether a request is about the packet core.
+pub(super) fn needs_snapshot(request: &Request) -> bool {
+    matches!(request, Request::Bfd | Request::Counters | Request::Peers | Request::Status)
+}
+
+/// Settings outside `[[peer]]` that differ, and so wait for a restart.
+pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let sections = [
+        ("[node]", format!("{:?}", old.node) != format!("{:?}", new.node)),
+        ("[network]", format!("{:?}", old.network) != format!("{:?}", new.network)),
+        ("[underlay]", format!("{:?}", old.underlay) != format!("{:?}", new.underlay)),
+        ("[tun]", format!("{:?}", old.tun) != format!("{:?}", new.tun)),
+        ("[ospf]", format!("{:?}", old.ospf) != format!("{:?}", new.ospf)),
+        ("[bfd]", format!("{:?}", old.bfd) != format!("{:?}", new.bfd)),
+    ];
+    sections.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Who is who, for one answer.
+struct Names {
+    by_router: BTreeMap<RouterId, String>,
+    by_link: BTreeMap<LinkId, RouterId>,
+}
+
+impl Names {
+    fn of_router(&self, router: RouterId) -> Option<String> {
+        self.by_router.get(&router).cloned()
+    }
+
+    fn of_link(&self, link: LinkId) -> Option<String> {
+        self.of_router(*self.by_link.get(&link)?)
+    }
+}
+
+impl Daemon {
+    /// Answers a reading request; those of [`needs_snapshot`] come with one.
+    pub(super) fn answer(&self, request: &Request, snapshot: Option<&Snapshot>) -> Response {
+        let now = self.clock.now();
+        let ospf = self.control.ospf();
+        let names = Names {
+            by_router: ospf.hostnames(now),
+            by_link: ospf
+                .neighbors(now)
+                .into_iter()
+                .map(|neighbor| (neighbor.link, neighbor.router_id))
+                .collect(),
+        };
+        Response::Ok(match (request, snapshot) {
+            (Request::Bfd, Some(snapshot)) => Answer::Bfd(self.bfd(snapshot, &names)),
+            (Request::Counters, Some(snapshot)) => Answer::Counters(self.counters(snapshot)),
+            (Request::Peers, Some(snapshot)) => Answer::Peers(self.peers(snapshot, &names)),
+            (Request::Status, Some(snapshot)) => Answer::Status(Box::new(self.status(snapshot))),
+            (Request::OspfDatabase, _) => Answer::OspfDatabase(self.database(&names)),
+            (Request::OspfNeighbors, _) => Answer::OspfNeighbors(self.neighbors(&names)),
+            (Request::OspfSpfLog, _) => Answer::OspfSpfLog(self.spf_log()),
+            (Request::Routes, _) => Answer::Routes(self.routes(&names)),
+            _ => return refuse(FailureKind::BadRequest, "not a reading request".into()),
+        })
+    }
+
+    fn status(&self, snapshot: &Snapshot) -> api::Status {
+        let now = self.clock.now();
+        let ospf = self.control.ospf();
+        let addresses = self.me.node.addresses();
+        let shown = addresses.first().copied().unwrap_or_else(|| self.me.node.identity.address());
+        let full = self.control.peers().keys().filter(|link| self.control.is_full(**link)).count();
+        let database = ospf.database(now);
+        let mut routers: Vec<RouterId> = database
+            .lsas
+            .iter()
+            .filter(|lsa| lsa.header.key.ls_type == LsType::ROUTER)
+            .map(|lsa| lsa.header.key.router)
+            .collect();
+        routers.dedup();
+        let fib = ospf.fib();
+        let elsewhere = fib.routes().iter().any(|(_, target)| matches!(target, Target::Via(_)));
+        api::Status {
+            schema: schema::STATUS.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            name: self.config.node.name.as_ref().map(|name| name.as_str().to_owned()),
+            agent_id: self.me.node.agent_id().to_string(),
+            addresses: addresses.iter().map(|address| address.ip()).collect(),
+            trust_class: crate::class_name(shown).into(),
+            wireguard_key: self.me.node.identity.node_public().to_string(),
+            router_id: self.me.router_id.to_string(),
+            link_local: self.me.node.identity.link_local(),
+            interface: self.me.interface.clone(),
+            mtu: molt_mesh::port::TUNNEL_MTU as u32,
+            listen: self.me.listen.clone(),
+            uptime_s: now.since_start().as_secs(),
+            peers: api::PeerCounts {
+                configured: self.control.peers().len(),
+                connected: snapshot.links.iter().filter(|link| link.up).count(),
+                full,
+            },
+            routers: routers.len(),
+            routes: fib.len(),
+            lsas: database.lsas.len(),
+            spf_runs: ospf.counters().spf_runs,
+            ready: full > 0 && elsewhere,
+            discarded: snapshot.discards.total(),
+        }
+    }
+
+    fn peers(&self, snapshot: &Snapshot, names: &Names) -> api::Peers {
+        let now = self.clock.now();
+        let states: BTreeMap<_, _> = self
+            .control
+            .ospf()
+            .neighbors(now)
+            .into_iter()
+            .map(|neighbor| (neighbor.link, neighbor.state))
+            .collect();
+        let costs: BTreeMap<_, _> = self
+            .control
+            .ospf()
+            .interfaces(now)
+            .into_iter()
+            .map(|interface| (interface.link, interface.cost))
+            .collect();
+        let views: BTreeMap<LinkId, &LinkView> =
+            snapshot.links.iter().map(|view| (view.link, view)).collect();
+        let sessions: BTreeMap<_, _> =
+            snapshot.bfd.iter().map(|session| (session.link, session.state)).collect();
+        let peer = |(link, peer): (&LinkId, &crate::control::Peer)| {
+            let view = views.get(link);
+            let traffic = view.map(|view| view.traffic).unwrap_or_default();
+            api::Peer {
+                link: link.get(),
+                wireguard_key: peer.config.key.to_string(),
+                name: names.of_link(*link),
+                router_id: names.by_link.get(link).map(ToString::to_string),
+                endpoint: view.and_then(|view| view.endpoint),
+                stock: peer.config.stock.is_some(),
+                cost: costs.get(link).copied().unwrap_or_default(),
+                connected: view.is_some_and(|view| view.up),
+                last_handshake_s: view.and_then(|view| view.session_age).map(|age| age.as_secs()),
+                ospf: states.get(link).map_or_else(|| "Down".into(), |state| format!("{state:?}")),
+                bfd: sessions.get(link).map(ToString::to_string),
+                rx_packets: traffic.rx_packets,
+                rx_bytes: traffic.rx_bytes,
+                tx_packets: traffic.tx_packets,
+                tx_bytes: traffic.tx_bytes,
+            }
+        };
+        api::Peers { schema: schema::PEERS.into(), peers: self.control.peers().iter().map(peer).collect() }
+    }
+
+    fn routes(&self, names: &Names) -> api::Routes {
+        let ospf = self.control.ospf();
+        let hop = |link: &LinkId| api::NextHop {
+            link: link.get(),
+            router_id: names.by_link.get(link).map(ToString::to_string),
+            name: names.of_link(*link),
+        };
+        let route = |route: &Route| {
+            let origin = route.origins.first().copied().unwrap_or(self.me.router_id);
+            api::Route {
+                prefix: route.prefix.to_string(),
+                name: names.of_router(origin),
+                router_id: origin.to_string(),
+                metric: route.cost,
+                next_hops: route.links.iter().map(hop).collect(),
+            }
+        };
+        let rejected = |rejected: &RejectedRoute| api::RejectedRoute {
+            prefix: rejected.prefix.to_string(),
+            router_id: rejected.router.to_string(),
+            reason: reason(rejected.reason).into(),
+        };
+        api::Routes {
+            schema: schema::ROUTES.into(),
+            routes: ospf.routes().map(route).collect(),
+            rejected: ospf.rejected_routes().iter().map(rejected).collect(),
+        }
+    }
+
+    fn neighbors(&self, names: &Names) -> api::OspfNeighbors {
+        let now = self.clock.now();
+        let ospf = self.control.ospf();
+        let costs: BTreeMap<_, _> =
+            ospf.interfaces(now).into_iter().map(|interface| (interface.link, interface.cost)).collect();
+        let neighbor = |neighbor: &NeighborView| api::OspfNeighbor {
+            interface_id: neighbor.link.get(),
+            neighbor_router_id: neighbor.router_id.to_string(),
+            name: names.of_router(neighbor.router_id),
+            address: neighbor.address,
+            state: format!("{:?}", neighbor.state),
+            state_ms: millis(neighbor.uptime),
+            dead_timer_ms: millis(neighbor.dead_time),
+            cost: costs.get(&neighbor.link).copied().unwrap_or_default(),
+            retransmissions: neighbor.retransmissions,
+            requests: neighbor.requests,
+        };
+        api::OspfNeighbors {
+            schema: schema::OSPF_NEIGHBORS.into(),
+            neighbors: ospf.neighbors(now).iter().map(neighbor).collect(),
+        }
+    }
+
+    fn database(&self, names: &Names) -> api::OspfDatabase {
+        let view = |lsa: &LsaView| {
+            let header = &lsa.header;
+            let key = header.key;
+            api::OspfLsa {
+                scope: scope_name(key.ls_type.scope()).into(),
+                interface_id: lsa.link.map(LinkId::get),
+                lsa_type: format!("{:04x}", key.ls_type.0),
+                type_name: type_name(key.ls_type).into(),
+                lsa_id: key.id,
+                adv_router: key.router.to_string(),
+                name: names.of_router(key.router),
+                age: header.age(),
+                seq_num: format!("{:08x}", header.seq),
+                checksum: format!("{:04x}", header.checksum),
+                length: header.length,
+                payload: payload(&lsa.body, names),
+            }
+        };
+        api::OspfDatabase {
+            schema: schema::OSPF_DATABASE.into(),
+            router_id: self.me.router_id.to_string(),
+            lsas: self.control.ospf().database(self.clock.now()).lsas.iter().map(view).collect(),
+        }
+    }
+
+    fn spf_log(&self) -> api::OspfSpfLog {
+        let now = self.clock.now();
+        let log: Vec<_> = self.control.ospf().spf_log().collect();
+        let runs = self.control.ospf().counters().spf_runs;
+        let entry = |(back, run): (usize, &&SpfRun)| {
+            let more = match run.events {
+                0 | 1 => String::new(),
+                events => format!(" and {} more", events - 1),
+            };
+            api::OspfSpfRun {
+                id: runs.saturating_sub(back as u64),
+                ago_ms: millis(now.since(run.at)),
+                kind: if run.full { "full" } else { "prefix" }.into(),
+                reason: trigger(&run.trigger) + &more,
+                delay_ms: millis(run.at.since(run.first_event)),
+                duration_us: self.control.duration_of(run.at).map(|took| took.as_micros() as u64),
+                routers: run.vertices,
+                routes: run.routes,
+            }
+        };
+        api::OspfSpfLog {
+            schema: schema::OSPF_SPF_LOG.into(),
+            runs: log.iter().rev().enumerate().map(entry).collect(),
+        }
+    }
+
+    fn bfd(&self, snapshot: &Snapshot, names: &Names) -> api::Bfd {
+        let addresses: BTreeMap<_, _> = self
+            .control
+            .ospf()
+            .neighbors(self.clock.now())
+            .into_iter()
+            .map(|neighbor| (neighbor.link, neighbor.address))
+            .collect();
+        let in_ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        let session = |session: &molt_bfd::View| api::BfdSession {
+            interface_id: session.link.get(),
+            name: names.of_link(session.link),
+            dest_addr: addresses.get(&session.link).copied(),
+            local_state: session.state.to_string(),
+            remote_state: session.remote_state.to_string(),
+            local_diagnostic: session.diag.to_string(),
+            remote_diagnostic: session.remote_diag.to_string(),
+            local_discriminator: session.discriminator,
+            remote_discriminator: session.remote_discriminator,
+            negotiated_tx_interval_ms: session.transmit_interval.map_or(0.0, in_ms),
+            negotiated_rx_interval_ms: in_ms(
+                session.config.required_min_rx.max(session.remote_desired_min_tx),
+            ),
+            detection_time_ms: in_ms(session.detection_time),
+            up_s: session.up_for.map(|up| up.as_secs()),
+            down_count: session.times_down,
+            rx_packets: session.counters.received,
+            tx_packets: session.counters.transmitted,
+        };
+        api::Bfd { schema: schema::BFD.into(), sessions: snapshot.bfd.iter().map(session).collect() }
+    }
+
+    fn counters(&self, snapshot: &Snapshot) -> api::Counters {
+        let counter = |group: &str, name: &str, value: u64, meaning: &str| api::Counter {
+            group: group.into(),
+            name: name.into(),
+            value,
+            meaning: meaning.into(),
+        };
+        let host = snapshot.host;
+        let mut counters = vec![
+            counter("host", "packets-in", host.rx_packets, "Packets from the mesh to this host."),
+            counter("host", "bytes-in", host.rx_bytes, "Their bytes."),
+            counter("host", "packets-out", host.tx_packets, "Packets from this host into the mesh."),
+            counter("host", "bytes-out", host.tx_bytes, "Their bytes."),
+            counter("transit", "packets", snapshot.transit_packets, "Packets passed on for others."),
+        ];
+        counters.extend(
+            snapshot
+                .discards
+                .iter()
+                .map(|(discard, value)| counter("discard", discard.name(), value, discard.meaning())),
+        );
+        let IoCounters { udp, tun_rejects, tun_write_errors } = snapshot.io;
+        counters.extend([
+            counter(
+                "io",
+                "gso-refusals",
+                udp.gso_refusals,
+                "Trains of datagrams the kernel refused; sent one by one.",
+            ),
+            counter("io", "no-socket", udp.no_socket, "Datagrams to an address family without a socket."),
+            counter("io", "receive-errors", udp.receive_errors, "Errors while receiving datagrams."),
+            counter(
+                "io",
+                "receive-overflows",
+                udp.receive_overflows,
+                "Datagrams the kernel dropped: our buffer was full.",
+            ),
+            counter("io", "send-errors", udp.send_errors, "Datagrams the kernel refused to send."),
+            counter("io", "truncated", udp.truncated, "Datagrams longer than 64 KiB."),
+            counter(
+                "io",
+                "device-rejects",
+                tun_rejects,
+                "Reads from the interface that are no IPv6 packets.",
+            ),
+            counter("io", "device-errors", tun_write_errors, "Packets the interface did not take."),
+        ]);
+        let ospf = self.control.ospf().counters();
+        counters.extend([
+            counter("ospf", "received", ospf.received, "OSPF packets received."),
+            counter("ospf", "sent", ospf.sent, "OSPF packets sent."),
+            counter(
+                "ospf",
+                "not-sent",
+                self.control.overruns(),
+                "OSPF packets the packet loop was too busy for.",
+            ),
+            counter("ospf", "neighbor-changes", ospf.neighbor_changes, "State changes of neighbours."),
+            counter("ospf", "spf-runs", ospf.spf_runs, "Shortest-path computations."),
+            counter("ospf", "originated", ospf.lsas_originated, "Instances of our own LSAs."),
+            counter("ospf", "bad-lsa-checksum", ospf.lsas_with_bad_checksum, "LSAs with a wrong checksum."),
+            counter(
+                "ospf",
+                "too-early",
+                ospf.lsas_too_early,
+                "LSAs within MinLSArrival of the previous instance.",
+            ),
+            counter("ospf", "no-room", ospf.lsas_without_room, "LSAs beyond the limits of the database."),
+        ]);
+        counters.extend(ospf.rejected.iter().map(|(reject, value)| {
+            counter("ospf-reject", &format!("{reject:?}"), *value, &reject.to_string())
+        }));
+        api::Counters { schema: schema::COUNTERS.into(), counters }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const fn reason(reject: RouteReject) -> &'static str {
+    match reject {
+        RouteReject::InvalidPrefix => "not a valid prefix for a route",
+        RouteReject::NotAllowed => "the stock peer may not announce it (see `allow` of its [[peer]])",
+        RouteReject::OutsideMesh => "outside the mesh prefix, or all of it",
+    }
+}
+
+const fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Link => "link",
+        Scope::Area => "area",
+        Scope::As => "as",
+        Scope::Reserved => "reserved",
+    }
+}
+
+const fn type_name(ls_type: LsType) -> &'static str {
+    match ls_type {
+        LsType::AS_EXTERNAL => "AS-External",
+        LsType::INTER_AREA_PREFIX => "Inter-Area-Prefix",
+        LsType::INTER_AREA_ROUTER => "Inter-Area-Router",
+        LsType::INTRA_AREA_PREFIX => "Intra-Area-Prefix",
+        LsType::LINK => "Link",
+        LsType::NETWORK => "Network",
+        LsType::NSSA => "NSSA",
+        LsType::ROUTER => "Router",
+        LsType::ROUTER_INFORMATION => "Router-Information",
+        _ => "unknown",
+    }
+}
+
+fn trigger(trigger: &SpfTrigger) -> String {
+    match trigger {
+        SpfTrigger::Adjacency(link) => format!("adjacency on link {link}"),
+        SpfTrigger::Configuration => "configuration".into(),
+        SpfTrigger::Lsa(key) => format!("{} LSA {} of {}", type_name(key.ls_type), key.id, key.router),
+    }
+}
+
+fn payload(body: &Body, names: &Names) -> String {
+    let list = |items: Vec<String>| items.join(" ");
+    match body {
+        Body::IntraAreaPrefix(lsa) => list(
+            lsa.prefixes
+                .iter()
+                .map(|prefix| format!("{}/{}+{}", prefix.addr, prefix.len, prefix.metric))
+                .collect(),
+        ),
+        Body::Link(lsa) => lsa.link_local.to_string(),
+        Body::Network(lsa) => list(lsa.routers.iter().map(ToString::to_string).collect()),
+        Body::Opaque => String::new(),
+        Body::Router(lsa) => {
+            let links = lsa.links.iter().map(|link| {
+                let to = names.of_router(link.neighbor).unwrap_or_else(|| link.neighbor.to_string());
+                format!("{to}+{}", link.metric)
+            });
+            list(links.collect())
+        }
+        Body::RouterInformation(lsa) => lsa.hostname().unwrap_or_default().to_owned(),
+    }
+}

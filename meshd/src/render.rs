@@ -1,0 +1,428 @@
+//! Answers as text for people: aligned columns, units, one line a thing.
+
+use std::fmt::Write as _;
+
+use crate::api::{
+    Bfd, Counters, Id, OspfDatabase, OspfNeighbors, OspfSpfLog, Peers, ProbeLine, Reloaded, Routes, Status,
+};
+
+/// A borderless table; every column is as wide as its widest cell.
+struct Table {
+    rows: Vec<Vec<String>>,
+    right: Vec<bool>,
+}
+
+impl Table {
+    /// Column headings; one that starts with `>` is aligned to the right.
+    fn new(headings: &[&str]) -> Self {
+        let right = headings.iter().map(|heading| heading.starts_with('>')).collect();
+        let row = headings.iter().map(|heading| heading.trim_start_matches('>').to_owned()).collect();
+        Self { rows: vec![row], right }
+    }
+
+    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The table, or `nothing` if it has no rows.
+    fn finish(self, nothing: &str) -> String {
+        if self.rows.len() == 1 {
+            return format!("{nothing}\n");
+        }
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
+                if *right {
+                    _ = write!(line, "{cell:>width$}  ");
+                } else {
+                    _ = write!(line, "{cell:<width$}  ");
+                }
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// Seconds as the two largest units.
+fn duration(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m{s:02}s"),
+        (0, h, m, _) => format!("{h}h{m:02}m"),
+        (d, h, _, _) => format!("{d}d{h:02}h"),
+    }
+}
+
+/// Bytes with a binary prefix, three significant digits.
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let unit = units.get(unit).copied().unwrap_or("B");
+    if unit == "B" { format!("{count}B") } else { format!("{value:.1}{unit}") }
+}
+
+/// `molt status`
+#[must_use]
+pub fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| _ = writeln!(text, "{key:<10}{value}");
+    line("name", or_dash(status.name.as_deref()));
+    for (position, address) in status.addresses.iter().enumerate() {
+        let class = if position == 0 { format!("  ({})", status.trust_class) } else { String::new() };
+        line(if position == 0 { "address" } else { "" }, format!("{address}{class}"));
+    }
+    line("agent id", status.agent_id.clone());
+    line("key", format!("{}  (WireGuard)", status.wireguard_key));
+    line("router", format!("{}  link-local {}", status.router_id, status.link_local));
+    line("interface", format!("{}  mtu {}", status.interface, status.mtu));
+    let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
+    line("underlay", listen.join(" "));
+    let peers = status.peers;
+    line(
+        "peers",
+        format!("{} configured, {} connected, {} Full", peers.configured, peers.connected, peers.full),
+    );
+    line(
+        "mesh",
+        format!(
+            "{} routers, {} routes, {} LSAs, {} SPF runs",
+            status.routers, status.routes, status.lsas, status.spf_runs
+        ),
+    );
+    line(
+        "state",
+        format!(
+            "{}, up {}, {} packets discarded",
+            if status.ready { "ready" } else { "waiting for a neighbour" },
+            duration(status.uptime_s),
+            status.discarded
+        ),
+    );
+    text
+}
+
+/// `molt peers`
+#[must_use]
+pub fn peers(peers: &Peers) -> String {
+    let mut table = Table::new(&[
+        ">LINK",
+        "NAME",
+        "ROUTER",
+        "ENDPOINT",
+        ">COST",
+        "OSPF",
+        "BFD",
+        ">HANDSHAKE",
+        ">RX",
+        ">TX",
+        "KEY",
+    ]);
+    for peer in &peers.peers {
+        let name = match (&peer.name, peer.stock) {
+            (Some(name), true) => format!("{name} (stock)"),
+            (Some(name), false) => name.clone(),
+            (None, true) => "(stock)".into(),
+            (None, false) => "-".into(),
+        };
+        table.row([
+            peer.link.to_string(),
+            name,
+            or_dash(peer.router_id.as_deref()),
+            or_dash(peer.endpoint),
+            peer.cost.to_string(),
+            peer.ospf.clone(),
+            or_dash(peer.bfd.as_deref()),
+            or_dash(peer.last_handshake_s.map(duration)),
+            bytes(peer.rx_bytes),
+            bytes(peer.tx_bytes),
+            peer.wireguard_key.clone(),
+        ]);
+    }
+    table.finish("no peers; add a [[peer]] to the configuration and run: molt reload")
+}
+
+/// `molt routes`
+#[must_use]
+pub fn routes(routes: &Routes) -> String {
+    let mut table = Table::new(&["PREFIX", ">METRIC", "VIA", "ORIGIN", "NAME"]);
+    for route in &routes.routes {
+        let via: Vec<String> = route
+            .next_hops
+            .iter()
+            .map(|hop| {
+                let neighbor = hop.name.as_ref().or(hop.router_id.as_ref());
+                neighbor.map_or_else(
+                    || format!("link {}", hop.link),
+                    |name| format!("{name} (link {})", hop.link),
+                )
+            })
+            .collect();
+        table.row([
+            route.prefix.clone(),
+            route.metric.to_string(),
+            if via.is_empty() { "this node".into() } else { via.join(", ") },
+            route.router_id.clone(),
+            or_dash(route.name.as_deref()),
+        ]);
+    }
+    let mut text = table.finish("no routes");
+    if !routes.rejected.is_empty() {
+        let mut table = Table::new(&["REJECTED", "ORIGIN", "REASON"]);
+        for route in &routes.rejected {
+            table.row([route.prefix.clone(), route.router_id.clone(), route.reason.clone()]);
+        }
+        text.push('\n');
+        text.push_str(&table.finish(""));
+    }
+    text
+}
+
+/// `molt ospf neighbors`
+#[must_use]
+pub fn ospf_neighbors(answer: &OspfNeighbors) -> String {
+    let mut table = Table::new(&[
+        "NEIGHBOR ID",
+        "NAME",
+        "STATE",
+        ">DEADTIME",
+        ">DURATION",
+        ">LINK",
+        ">COST",
+        ">RXMT",
+        ">REQ",
+        "ADDRESS",
+    ]);
+    for neighbor in &answer.neighbors {
+        table.row([
+            neighbor.neighbor_router_id.clone(),
+            or_dash(neighbor.name.as_deref()),
+            format!("{}/PointToPoint", neighbor.state),
+            duration(neighbor.dead_timer_ms.div_ceil(1000)),
+            duration(neighbor.state_ms / 1000),
+            neighbor.interface_id.to_string(),
+            neighbor.cost.to_string(),
+            neighbor.retransmissions.to_string(),
+            neighbor.requests.to_string(),
+            neighbor.address.to_string(),
+        ]);
+    }
+    table.finish("no neighbours")
+}
+
+/// `molt ospf database`
+#[must_use]
+pub fn ospf_database(answer: &OspfDatabase) -> String {
+    let mut table = Table::new(&[
+        "SCOPE",
+        "TYPE",
+        "LSID",
+        "ADV ROUTER",
+        "NAME",
+        ">AGE",
+        "SEQNUM",
+        "CKSUM",
+        ">LEN",
+        "PAYLOAD",
+    ]);
+    for lsa in &answer.lsas {
+        table.row([
+            lsa.interface_id.map_or_else(|| lsa.scope.clone(), |link| format!("{} {link}", lsa.scope)),
+            format!("{} {}", lsa.lsa_type, lsa.type_name),
+            lsa.lsa_id.to_string(),
+            lsa.adv_router.clone(),
+            or_dash(lsa.name.as_deref()),
+            lsa.age.to_string(),
+            lsa.seq_num.clone(),
+            lsa.checksum.clone(),
+            lsa.length.to_string(),
+            lsa.payload.clone(),
+        ]);
+    }
+    table.finish("the database is empty")
+}
+
+/// `molt ospf spf-log`
+#[must_use]
+pub fn ospf_spf_log(answer: &OspfSpfLog) -> String {
+    let mut table = Table::new(&[">RUN", ">AGO", "KIND", ">DELAY", ">TOOK", ">ROUTERS", ">ROUTES", "REASON"]);
+    for run in &answer.runs {
+        table.row([
+            run.id.to_string(),
+            duration(run.ago_ms / 1000),
+            run.kind.clone(),
+            format!("{}ms", run.delay_ms),
+            run.duration_us.map_or_else(|| "-".into(), |us| format!("{us}us")),
+            run.routers.to_string(),
+            run.routes.to_string(),
+            run.reason.clone(),
+        ]);
+    }
+    table.finish("no SPF run yet")
+}
+
+/// `molt bfd`
+#[must_use]
+pub fn bfd(answer: &Bfd) -> String {
+    let mut table = Table::new(&[
+        ">LINK",
+        "NAME",
+        "STATE",
+        "REMOTE",
+        ">TX",
+        ">RX",
+        ">DETECT",
+        ">UP FOR",
+        ">DOWNS",
+        ">LOCAL DISC",
+        ">REMOTE DISC",
+        "DIAG",
+        "ADDRESS",
+    ]);
+    for session in &answer.sessions {
+        let diag = match (session.local_diagnostic.as_str(), session.remote_diagnostic.as_str()) {
+            ("No Diagnostic", "No Diagnostic") => "-".into(),
+            (ours, theirs) => format!("{ours} / {theirs}"),
+        };
+        table.row([
+            session.interface_id.to_string(),
+            or_dash(session.name.as_deref()),
+            session.local_state.clone(),
+            session.remote_state.clone(),
+            format!("{}ms", session.negotiated_tx_interval_ms),
+            format!("{}ms", session.negotiated_rx_interval_ms),
+            format!("{}ms", session.detection_time_ms),
+            or_dash(session.up_s.map(duration)),
+            session.down_count.to_string(),
+            format!("{:08x}", session.local_discriminator),
+            format!("{:08x}", session.remote_discriminator),
+            diag,
+            or_dash(session.dest_addr),
+        ]);
+    }
+    table.finish("no BFD sessions")
+}
+
+/// `molt counters`; counters at zero only if `all`.
+#[must_use]
+pub fn counters(answer: &Counters, all: bool) -> String {
+    let mut table = Table::new(&["GROUP", "COUNTER", ">VALUE", "MEANING"]);
+    for counter in answer.counters.iter().filter(|counter| all || counter.value != 0) {
+        table.row([
+            counter.group.clone(),
+            counter.name.clone(),
+            counter.value.to_string(),
+            counter.meaning.clone(),
+        ]);
+    }
+    table.finish("all counters are zero")
+}
+
+/// `molt reload`
+#[must_use]
+pub fn reloaded(answer: &Reloaded) -> String {
+    let mut text =
+        format!("peers: {} added, {} changed, {} removed\n", answer.added, answer.changed, answer.removed);
+    if !answer.needs_restart.is_empty() {
+        _ = writeln!(text, "changed, but only a restart applies it: {}", answer.needs_restart.join(", "));
+    }
+    text
+}
+
+/// `molt id`
+#[must_use]
+pub fn id(id: &Id) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| _ = writeln!(text, "{key:<15}{value}");
+    line("agent id", &id.agent_id);
+    line("address", &format!("{}  ({})", id.address, id.trust_class));
+    for other in &id.other_addresses {
+        line("", &other.to_string());
+    }
+    for (key, value) in [
+        ("identity key", &id.identity_key),
+        ("wireguard key", &id.wireguard_key),
+        ("router id", &id.router_id),
+    ] {
+        if let Some(value) = value {
+            line(key, value);
+        }
+    }
+    text
+}
+
+/// One line of `molt ping`.
+#[must_use]
+pub fn ping_line(probe: &ProbeLine) -> String {
+    let from = who(probe);
+    match (probe.outcome.as_str(), probe.rtt_ms) {
+        ("reply", Some(rtt)) => {
+            let hops = probe.hops.map_or_else(String::new, |hops| format!(" hops={hops}"));
+            format!("reply from {from}: seq={}{hops} time={rtt:.3} ms\n", probe.seq)
+        }
+        ("no-reply", _) => format!("no reply: seq={}\n", probe.seq),
+        (outcome, _) => format!("{outcome} from {from}: seq={}{}\n", probe.seq, detail(probe)),
+    }
+}
+
+/// One line of `molt trace`.
+#[must_use]
+pub fn trace_line(probe: &ProbeLine) -> String {
+    match (probe.outcome.as_str(), probe.rtt_ms) {
+        ("reply" | "time-exceeded", Some(rtt)) => format!("{:>2}  {}  {rtt:.3} ms\n", probe.seq, who(probe)),
+        ("no-reply", _) => format!("{:>2}  *\n", probe.seq),
+        (outcome, _) => format!("{:>2}  {}  {outcome}{}\n", probe.seq, who(probe), detail(probe)),
+    }
+}
+
+fn who(probe: &ProbeLine) -> String {
+    match (&probe.name, probe.from) {
+        (Some(name), Some(from)) => format!("{name} ({from})"),
+        (None, Some(from)) => from.to_string(),
+        (_, None) => "this node".into(),
+    }
+}
+
+fn detail(probe: &ProbeLine) -> String {
+    probe.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(&["NAME", ">COUNT", "WHAT"]);
+        table.row(["a".into(), "1".into(), "x".into()]);
+        table.row(["longer".into(), "12345678".into(), String::new()]);
+        assert_eq!(table.finish(""), "NAME       COUNT  WHAT\na              1  x\nlonger  12345678\n");
+        assert_eq!(Table::new(&["A"]).finish("none"), "none\n");
+    }
+
+    #[test]
+    fn units_are_readable() {
+        assert_eq!([0, 59, 61, 3_661, 90_061].map(duration), ["0s", "59s", "1m01s", "1h01m", "1d01h"]);
+        assert_eq!([0, 1023, 1536, 3 << 30].map(bytes), ["0B", "1023B", "1.5KiB", "3.0GiB"]);
+    }
+}
