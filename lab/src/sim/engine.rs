@@ -37,6 +37,7 @@ impl Engine for PlainEngine {
             index,
             generation: 0,
             current: None,
+            previous: None,
             next: None,
             pending: None,
             retry_at: None,
@@ -64,7 +65,10 @@ pub struct PlainTunnel {
     remote: NodePublic,
     index: u32,
     generation: u8,
+    /// The session to send in.
     current: Option<Session>,
+    /// The one before: when both ends initiate at once, each may confirm the other's session last.
+    previous: Option<Session>,
     /// Answered, and not yet confirmed by a first message.
     next: Option<Session>,
     /// Our index in the initiation under way.
@@ -144,9 +148,10 @@ impl PlainTunnel {
             return Opened::Rejected;
         }
         if self.next.as_ref().is_some_and(|next| next.local == receiver) {
-            self.current = self.next.take();
+            self.previous = std::mem::replace(&mut self.current, self.next.take());
         }
-        let Some(session) = self.current.as_mut().filter(|session| session.local == receiver) else {
+        let sessions = [&mut self.current, &mut self.previous];
+        let Some(session) = sessions.into_iter().flatten().find(|session| session.local == receiver) else {
             return Opened::Rejected;
         };
         let counter = u64::from(word(datagram, 8)) | u64::from(word(datagram, 12)) << 32;
@@ -194,6 +199,7 @@ impl Tunnel for PlainTunnel {
                 }
                 self.pending = None;
                 self.retry_at = None;
+                self.previous = self.current.take();
                 let session = self.current.insert(Session::new(ours, theirs));
                 Opened::Established(session.seal(&[], out))
             }

@@ -1,0 +1,182 @@
+//! Whole meshes in virtual time, with the production node.
+//!
+//! A failure names its seed; `LAB_SEED=<seed> cargo test -p molt-lab --test sim <name>` replays just that one.
+
+use std::time::Duration;
+
+use molt_lab::sim::{Options, Sim, Weather, seeds};
+use molt_lab::topology::Topology;
+use molt_mesh::Time;
+
+/// Long enough at rest for everything to come to an end: a lost handshake is retried after 5 s, a Hello comes each
+/// 10 s, BFD starts at one packet a second, and SPF backs off to half a second.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Sends a packet from every node to every other and expects each to arrive.
+fn everyone_reaches_everyone(sim: &mut Sim, nodes: &[usize]) -> Result<(), String> {
+    let mut sent = Vec::new();
+    for from in nodes {
+        for to in nodes.iter().filter(|to| *to != from) {
+            sent.push((*from, *to, sim.send(*from, *to)));
+        }
+    }
+    sim.run_for(Duration::from_secs(1));
+    match sent.iter().find(|(_, _, number)| !sim.arrived(*number)) {
+        Some((from, to, _)) => Err(format!("a packet from {from} to {to} was lost at rest")),
+        None => sim.check_always(),
+    }
+}
+
+fn assert_at_rest(sim: &Sim, seed: u64) {
+    if let Err(fault) = sim.check_at_rest() {
+        panic!("LAB_SEED={seed}: at {}: {fault}", sim.now());
+    }
+}
+
+#[test]
+fn a_line_of_five_converges_and_carries_packets() {
+    for seed in seeds(0..20) {
+        let mut sim = Sim::new(Topology::line(5), Options::default(), seed);
+        sim.run_for(Duration::from_secs(20));
+        assert_at_rest(&sim, seed);
+        everyone_reaches_everyone(&mut sim, &[0, 1, 2, 3, 4]).unwrap_or_else(|fault| panic!("LAB_SEED={seed}: {fault}"));
+    }
+}
+
+/// Everything that can go wrong for three virtual minutes: cuts and heals, nodes killed and started again, 5 % loss, late
+/// and doubled datagrams, packets all the while. Then calm.
+fn a_stormy_life(topology: Topology, seed: u64, storm: Duration) -> Result<(), String> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (nodes, edges) = (topology.nodes, topology.links.len());
+    let mut sim = Sim::new(topology, Options::default(), seed);
+    sim.set_weather(Weather::FOUL);
+    let mut dead = Vec::new();
+    let end = sim.now() + storm;
+    while sim.now() < end {
+        sim.run_for(Duration::from_millis(rng.u64(10..5_000)));
+        match rng.u8(..10) {
+            0..4 => sim.cut(rng.usize(..edges)),
+            4..8 => sim.heal(rng.usize(..edges)),
+            8 => {
+                let node = rng.usize(..nodes);
+                if !dead.contains(&node) {
+                    sim.kill(node);
+                    dead.push(node);
+                }
+            }
+            _ => {
+                if let Some(node) = dead.pop() {
+                    sim.restart(node);
+                }
+            }
+        }
+        for _ in 0..5 {
+            let (from, to) = (rng.usize(..nodes), rng.usize(..nodes));
+            if from != to && !dead.contains(&from) {
+                sim.send(from, to);
+            }
+        }
+        sim.check_always()?;
+    }
+    dead.into_iter().for_each(|node| sim.restart(node));
+    sim.heal_all();
+    sim.set_weather(Weather::FAIR);
+    sim.run_for(CALM);
+    sim.check_at_rest()?;
+    let all: Vec<usize> = (0..nodes.min(20)).collect();
+    everyone_reaches_everyone(&mut sim, &all)
+}
+
+#[test]
+fn a_thousand_meshes_of_ten_come_to_rest_after_a_storm() {
+    for seed in seeds(0..1000) {
+        let topology = Topology::random(10, 2 + (seed % 4) as usize, seed);
+        if let Err(fault) = a_stormy_life(topology, seed, Duration::from_secs(60)) {
+            panic!("LAB_SEED={seed}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn two_hundred_nodes_of_degree_eight_come_to_rest_after_a_storm() {
+    for seed in seeds(0..1) {
+        if let Err(fault) = a_stormy_life(Topology::random(200, 8, seed), seed, Duration::from_secs(60)) {
+            panic!("LAB_SEED={seed}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn a_silent_cut_in_a_square_is_healed_in_a_third_of_a_second() {
+    for seed in seeds(0..50) {
+        // 0 and 2 are opposite corners; the way over 1 is cheaper.
+        let topology = Topology::square();
+        let costs = topology.links.iter().map(|link| if link.0 == 3 || link.1 == 3 { 20 } else { 10 }).collect();
+        let mut sim = Sim::new(topology, Options { costs, ..Options::default() }, seed);
+        sim.run_for(Duration::from_secs(20));
+        assert_at_rest(&sim, seed);
+        let edge = sim.edge(0, 1).expect("a side of the square");
+        sim.cut(edge);
+        let cut_at = sim.now();
+        let mut last_lost = cut_at;
+        while sim.now() < cut_at + Duration::from_secs(1) {
+            let sent_at = sim.now();
+            let probes = [sim.send(0, 2), sim.send(2, 0)];
+            sim.run_for(Duration::from_millis(5));
+            // What is on its way arrives within 4 ms: two links of at most 2 ms.
+            if !probes.iter().all(|probe| sim.arrived(*probe)) {
+                last_lost = sent_at;
+            }
+        }
+        let outage = last_lost - cut_at + Duration::from_millis(5);
+        assert!(outage <= Duration::from_millis(330), "LAB_SEED={seed}: {outage:?}");
+        assert!(outage >= Duration::from_millis(150), "LAB_SEED={seed}: {outage:?} is too good to be true");
+    }
+}
+
+#[test]
+fn a_node_that_leaves_in_good_order_costs_no_packet_of_others() {
+    for seed in seeds(0..20) {
+        let mut sim = Sim::new(Topology::square(), Options::default(), seed);
+        sim.run_for(Duration::from_secs(20));
+        sim.shutdown(1);
+        let mut sent = Vec::new();
+        let end = sim.now() + Duration::from_secs(6);
+        while sim.now() < end {
+            sent.extend([sim.send(0, 2), sim.send(2, 0)]);
+            sim.run_for(Duration::from_millis(10));
+        }
+        let lost = sent.iter().filter(|number| !sim.arrived(**number)).count();
+        assert_eq!(lost, 0, "LAB_SEED={seed}: {lost} of {} lost", sent.len());
+        assert_at_rest(&sim, seed);
+    }
+}
+
+#[test]
+fn a_part_that_was_cut_off_is_forgotten_and_found_again() {
+    for seed in seeds(0..10) {
+        let mut sim = Sim::new(Topology::line(6), Options::default(), seed);
+        sim.run_for(Duration::from_secs(20));
+        let middle = sim.edge(2, 3).expect("the middle of the line");
+        sim.cut(middle);
+        sim.run_for(Duration::from_secs(5));
+        assert_at_rest(&sim, seed);
+        sim.heal_all();
+        sim.run_for(CALM);
+        assert_at_rest(&sim, seed);
+    }
+}
+
+#[test]
+fn two_days_pass_without_a_state_change() {
+    let mut sim = Sim::new(Topology::ring(4), Options { bfd: false, ..Options::default() }, 1);
+    sim.run_for(CALM);
+    let changes = |sim: &Sim| -> u64 {
+        (0..4).map(|node| sim.node(node).control.ospf().counters().neighbor_changes).sum()
+    };
+    let before = changes(&sim);
+    sim.run_for(Duration::from_secs(2 * 86_400));
+    assert_eq!(changes(&sim), before);
+    assert!(sim.now() > Time::from_millis(172_800_000));
+    assert_at_rest(&sim, 1);
+}
