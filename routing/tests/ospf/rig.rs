@@ -324,6 +324,11 @@ impl Net {
         self.unsettled().is_empty()
     }
 
+    /// The same but for routes, for meshes in which the oracle knows no limits.
+    pub(crate) fn is_settled_but_for_routes(&self) -> bool {
+        self.unsettled().lines().all(|line| line.starts_with("routes"))
+    }
+
     /// What is missing to that, in words.
     pub(crate) fn unsettled(&self) -> String {
         let neighbors = self.nodes.iter().flat_map(|node| node.neighbors(self.now));
