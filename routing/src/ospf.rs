@@ -433,8 +433,11 @@ impl Ospf {
         if self.stage != Stage::Running {
             return;
         }
-        let alone = self.interfaces.values().all(|interface| interface.full_neighbor().is_none());
-        self.stage = Stage::Leaving { flush_at: if alone { now } else { now + LEAVE } };
+        if self.interfaces.values_mut().all(|interface| interface.flooding_neighbor().is_none()) {
+            self.stop(now);
+            return;
+        }
+        self.stage = Stage::Leaving { flush_at: now + LEAVE };
         self.update_own_lsas(now);
         self.hurry_own_lsas(now);
         self.settle(now);

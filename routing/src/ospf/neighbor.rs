@@ -59,6 +59,7 @@ pub(super) enum Next {
 impl State {
     /// The table of RFC 2328 section 10.3.
     #[rustfmt::skip]
+    #[expect(clippy::use_self, reason = "one letter keeps the table on one screen")]
     pub(super) const fn next(self, event: Event) -> Next {
         use Event as E;
         use Next::{LoadingOrFull, Stay, To, Undefined};

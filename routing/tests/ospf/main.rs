@@ -1,5 +1,10 @@
 //! Whole routers, in virtual time. The names of the tests say which rule they hold it to.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps nothing has failed")]
 
+mod adjacency;
+mod flooding;
 mod mesh;
 mod pair;
 mod rig;
+mod routes;
+mod vectors;

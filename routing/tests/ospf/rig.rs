@@ -5,10 +5,11 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use molt_mesh::fib::Target;
-use molt_mesh::ip6;
+use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::{LinkId, Prefix, RouterId, Time};
-use molt_routing::ospf::lsa::LsaKey;
-use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, State};
+use molt_routing::ospf::lsa::{LsaHeader, LsaKey};
+use molt_routing::ospf::packet::PacketBody;
+use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, Packet, Reject, State};
 
 pub(crate) fn link(id: usize) -> LinkId {
     LinkId::new(u32::try_from(id).unwrap()).unwrap()
@@ -145,9 +146,11 @@ impl Net {
         }
     }
 
-    /// Nobody notices.
+    /// Nobody notices. What is on the wire is lost.
     pub(crate) fn cut(&mut self, wire: usize) {
         self.wires[wire].up = false;
+        let ends = self.wires[wire].ends;
+        self.flying.retain(|_, flying| !ends.contains(&(flying.node, flying.link)));
     }
 
     pub(crate) fn bfd(&mut self, wire: usize, event: BfdEvent) {
@@ -183,6 +186,31 @@ impl Net {
         let result = act(&mut self.nodes[node], self.now);
         self.drain(node);
         result
+    }
+
+    /// The node at end `end` of a wire receives `body` as if its neighbour had sent it.
+    pub(crate) fn inject(&mut self, wire: usize, end: usize, body: PacketBody) -> Result<(), Reject> {
+        let (node, link) = self.wires[wire].ends[end];
+        let (neighbor, _) = self.wires[wire].ends[1 - end];
+        let packet = Packet { router: router_id(neighbor), area: 0, instance: 0, body };
+        let bytes = packet.encode(local(neighbor), ALL_SPF_ROUTERS);
+        self.inject_bytes(node, link, local(neighbor), &bytes)
+    }
+
+    pub(crate) fn inject_bytes(
+        &mut self,
+        node: usize,
+        link: LinkId,
+        src: Ipv6Addr,
+        bytes: &[u8],
+    ) -> Result<(), Reject> {
+        self.with(node, |ospf, now| ospf.handle_packet(link, src, ALL_SPF_ROUTERS, 1, bytes, now))
+    }
+
+    /// What a node sent on a link since `since`, at which times.
+    pub(crate) fn sent_since(&self, since: usize, node: usize, link: LinkId) -> Vec<(Time, PacketBody)> {
+        let sent = self.sent[since..].iter().filter(|(_, from, on, _)| (*from, *on) == (node, link));
+        sent.map(|(at, _, _, bytes)| (*at, Packet::decode(&bytes[40..]).unwrap().body)).collect()
     }
 
     fn drain(&mut self, node: usize) {
@@ -296,6 +324,11 @@ impl Net {
         self.unsettled().is_empty()
     }
 
+    /// The same but for routes, for meshes in which the oracle knows no limits.
+    pub(crate) fn is_settled_but_for_routes(&self) -> bool {
+        self.unsettled().lines().all(|line| line.starts_with("routes"))
+    }
+
     /// What is missing to that, in words.
     pub(crate) fn unsettled(&self) -> String {
         let neighbors = self.nodes.iter().flat_map(|node| node.neighbors(self.now));
@@ -332,6 +365,11 @@ impl Net {
             .filter(|lsa| lsa.link.is_none())
             .map(|lsa| (lsa.header.key, (lsa.header.seq, lsa.header.checksum)))
             .collect()
+    }
+
+    pub(crate) fn header(&self, node: usize, key: LsaKey) -> Option<LsaHeader> {
+        let lsas = self.nodes[node].database(self.now).lsas;
+        lsas.iter().find(|lsa| lsa.header.key == key).map(|lsa| lsa.header)
     }
 
     pub(crate) fn fib(&self, node: usize) -> BTreeMap<Prefix, BTreeSet<LinkId>> {
