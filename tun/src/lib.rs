@@ -18,6 +18,8 @@ pub mod output;
 pub mod socket;
 mod split;
 mod sys;
+#[cfg(test)]
+mod testing;
 mod virtio;
 
 pub use device::{Device, DeviceConfig, DeviceError};
