@@ -57,6 +57,16 @@ fn a_name_in_use_is_refused_and_the_owner_is_not_disturbed() {
 }
 
 #[test]
+fn a_second_node_in_the_same_namespace_is_refused() {
+    isolated("a_second_node_in_the_same_namespace_is_refused", || {
+        let _first = Device::create(&config()).unwrap();
+        let second = DeviceConfig { name: "molt1".to_owned(), addresses: vec![common::THERE], ..config() };
+        assert!(matches!(Device::create(&second), Err(DeviceError::RouteTaken(_))));
+        assert!(!run("ip -o link").contains("molt1"));
+    });
+}
+
+#[test]
 fn what_a_dead_process_left_behind_is_swept() {
     isolated("what_a_dead_process_left_behind_is_swept", || {
         run("ip tuntap add dev molt0 mode tun multi_queue");

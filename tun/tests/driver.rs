@@ -1,9 +1,13 @@
 //! The packet loop with a real device and real sockets. Needs root and iproute2.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +16,35 @@ use molt_mesh::Time;
 use molt_mesh::ip6::Packet;
 use molt_tun::{Clock, Core, Device, Handle, IoCounters, Output, Sockets, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Counts the allocations of threads that asked for it.
+struct Counting;
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[expect(unsafe_code, reason = "the trait is unsafe")]
+// SAFETY: passes every call on to the system's allocator. The thread-local is a constant without a destructor, so using
+// it does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promises are those of this function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are those of this function, and the memory is from `System`.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
 
 /// What a packet from the host turns into.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +89,7 @@ impl Core for Echo {
     }
 
     fn handle_packet(&mut self, packet: &mut [u8], _now: Time, out: &mut Output) {
+        COUNTED.set(true);
         assert!(packet.len() <= 1280, "{} bytes", packet.len());
         let view = Packet::new(packet).unwrap();
         assert!(view.upper_layer_checksum_is_valid(), "{packet:02x?}");
@@ -93,8 +127,8 @@ impl Core for Echo {
         self.events.pop()
     }
 
-    fn note_io(&mut self, counters: &IoCounters) {
-        self.events.push(Event::Counters(*counters));
+    fn note_io(&mut self, counters: IoCounters) {
+        self.events.push(Event::Counters(counters));
     }
 }
 
@@ -161,6 +195,7 @@ fn a_connection_survives_splitting_trains_and_joining() {
         // 16,400 segments of 1,220 bytes went through the core, and some thousand acknowledgements.
         let received = received_by_host();
         assert!(received < 8000, "{received}");
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0);
         handle.stop().unwrap();
     });
 }
