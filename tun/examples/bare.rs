@@ -69,7 +69,7 @@ impl Core for Bare {
         None
     }
 
-    fn note_io(&mut self, counters: &IoCounters) {
+    fn note_io(&mut self, counters: IoCounters) {
         eprintln!("{counters:?}");
     }
 }

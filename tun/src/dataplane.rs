@@ -500,7 +500,7 @@ impl<E: Engine> Core for Dataplane<E> {
         self.events.pop_front()
     }
 
-    fn note_io(&mut self, counters: &IoCounters) {
-        self.io = *counters;
+    fn note_io(&mut self, counters: IoCounters) {
+        self.io = counters;
     }
 }

@@ -56,6 +56,9 @@ pub enum DeviceError {
         "/dev/net/tun is missing: load the module (modprobe tun), or give the container --device /dev/net/tun"
     )]
     NoTun,
+    /// An interface has the route into the mesh.
+    #[error("another interface already leads to {0}: is another node running in this network namespace?")]
+    RouteTaken(Prefix),
     /// The process may not create interfaces.
     #[error(
         "creating a TUN interface needs the capability CAP_NET_ADMIN: run as root, or give it to the program"
@@ -175,7 +178,10 @@ async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
         .destination_prefix(config.route.addr(), config.route.len())
         .output_interface(index)
         .build();
-    netlink.route().add(route).execute().await.map_err(netlink_failed("add the route into the mesh"))?;
+    netlink.route().add(route).execute().await.map_err(|error| match errno_of(&error) {
+        Some(Errno::EXIST) => DeviceError::RouteTaken(config.route),
+        _ => netlink_failed("add the route into the mesh")(error),
+    })?;
     Ok(Device { tun, name: config.name.clone() })
 }
 

@@ -9,22 +9,25 @@
 //! When the kernel cannot take more datagrams, packets from the host are not read until it can, so that they queue where
 //! the operating system manages queues. Datagrams are received all the same: a full batch discards, which the core counts.
 
+mod handle;
+mod poll;
+
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use molt_mesh::Time;
 use rtrb::RingBuffer;
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 
+pub use self::handle::Handle;
+use self::handle::{Shared, drain, signal};
+use self::poll::{Blocked, Poll, Ready};
+use crate::clock::Clock;
 use crate::device::Device;
 use crate::output::{MAX_SLICES, Output, Write};
 use crate::socket::{Family, Progress, ReceiveBuffer, Sent, Sockets, UdpCounters};
@@ -40,11 +43,11 @@ const EVENTS: usize = 1024;
 /// Commands in one round. The work of one is that of a few packets.
 const ROUND_COMMANDS: usize = 64;
 
-/// Receive batches per socket in one round. Full of trains they are 8 MiB, some milliseconds of decryption; with single
-/// datagrams, 128 of them.
-const ROUND_RECEIVES: usize = 4;
+/// Datagrams from one socket in one round, after which no further batch is received: about a millisecond of decryption,
+/// which is what BFD may have to wait. A batch of trains may be half as many more.
+const ROUND_DATAGRAMS: usize = 1024;
 
-/// Reads from the device in one round: 2 MiB of super-packets, about a millisecond of encryption.
+/// Reads from the device in one round: up to 2 MiB of super-packets, about a millisecond of encryption.
 const ROUND_READS: usize = 32;
 
 /// A super-packet, whose payload may fill a 16-bit length behind the IPv6 header.
@@ -70,7 +73,7 @@ pub trait Core: Send + 'static {
     /// The next event, if there is one.
     fn poll_event(&mut self) -> Option<Self::Event>;
     /// The loop's own counters have changed; these are the totals.
-    fn note_io(&mut self, _counters: &IoCounters) {}
+    fn note_io(&mut self, _counters: IoCounters) {}
 }
 
 /// What the loop itself discarded or met, in total since the start.
@@ -82,125 +85,6 @@ pub struct IoCounters {
     pub tun_rejects: u64,
     /// Packets and super-packets that the device did not take.
     pub tun_write_errors: u64,
-}
-
-/// The only clock of a node.
-///
-/// `CLOCK_BOOTTIME`, which goes on while the machine is suspended: keys and adjacencies have aged for the peers, so they
-/// must have aged here. Never set back, as the time of day is.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    start: Duration,
-}
-
-impl Clock {
-    /// A clock that shows [`Time::ZERO`].
-    #[must_use]
-    pub fn start() -> Self {
-        Self { start: boot_time() }
-    }
-
-    /// The time since the start.
-    #[must_use]
-    pub fn now(&self) -> Time {
-        Time::from_start(boot_time().saturating_sub(self.start))
-    }
-}
-
-fn boot_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
-}
-
-/// The control thread's end of a running loop. Dropping it ends the loop.
-#[derive(Debug)]
-pub struct Handle<C: Core> {
-    /// To the loop.
-    commands: Option<rtrb::Producer<C::Command>>,
-    /// From the loop; abandoned when it has ended.
-    events: rtrb::Consumer<C::Event>,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<io::Result<()>>>,
-}
-
-/// What both threads use besides the rings.
-#[derive(Debug)]
-struct Shared {
-    /// Wakes the loop.
-    wake: OwnedFd,
-    /// Readable when there are events, or when the loop has ended.
-    event: OwnedFd,
-    /// The loop has events for which there was no room.
-    events_waiting: AtomicBool,
-}
-
-impl<C: Core> Handle<C> {
-    /// Hands a command to the loop. Fails when 1,024 are waiting or the loop has ended, and gives the command back.
-    ///
-    /// # Errors
-    /// The command.
-    pub fn send(&mut self, command: C::Command) -> Result<(), C::Command> {
-        match &mut self.commands {
-            Some(commands) if !commands.is_abandoned() => {
-                commands.push(command).map_err(|rtrb::PushError::Full(command)| command)?;
-                signal(&self.shared.wake);
-                Ok(())
-            }
-            _ => Err(command),
-        }
-    }
-
-    /// The next event, if there is one.
-    pub fn poll_event(&mut self) -> Option<C::Event> {
-        let event = self.events.pop().ok()?;
-        if self.shared.events_waiting.swap(false, Ordering::AcqRel) {
-            signal(&self.shared.wake);
-        }
-        Some(event)
-    }
-
-    /// A descriptor that is readable when there are events, or when the loop has ended.
-    #[must_use]
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.shared.event.as_fd()
-    }
-
-    /// Makes [`event_fd`](Self::event_fd) unreadable. To be called before [`poll_event`](Self::poll_event) is called
-    /// until it has no more, or an event could be missed.
-    pub fn clear_event_fd(&self) {
-        drain(&self.shared.event);
-    }
-
-    /// Whether the loop has ended, which it does by itself only after an error: [`stop`](Self::stop) returns it.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Ends the loop and waits for it. The device is gone afterwards.
-    ///
-    /// # Errors
-    /// What ended the loop before.
-    pub fn stop(mut self) -> io::Result<()> {
-        self.end()
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.commands = None;
-        signal(&self.shared.wake);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(panic)) if !thread::panicking() => std::panic::resume_unwind(panic),
-            Some(Err(_)) | None => Ok(()),
-        }
-    }
-}
-
-impl<C: Core> Drop for Handle<C> {
-    fn drop(&mut self) {
-        if let Err(error) = self.end() {
-            tracing::error!(%error, "the packet loop failed");
-        }
-    }
 }
 
 /// Starts the loop in a thread of its own.
@@ -269,14 +153,6 @@ struct Io {
     counters: IoCounters,
 }
 
-/// Why `out.udp` cannot be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Blocked {
-    No,
-    Until(Time),
-    Writable(Family),
-}
-
 impl<C: Core> Driver<C> {
     fn run(mut self) -> io::Result<()> {
         let result = self.rounds();
@@ -330,7 +206,7 @@ impl<C: Core> Driver<C> {
         self.hand_over_events();
         if self.io.counters != self.noted {
             self.noted = self.io.counters;
-            self.core.note_io(&self.noted);
+            self.core.note_io(self.noted);
         }
         Ok(more)
     }
@@ -346,11 +222,13 @@ impl<C: Core> Driver<C> {
 
     fn handle_datagrams(&mut self, family: Family, now: Time) -> io::Result<bool> {
         let Self { core, io, receive_buffer, .. } = self;
-        for _ in 0..ROUND_RECEIVES {
+        let mut handled = 0;
+        while handled < ROUND_DATAGRAMS {
             let received = io.sockets.receive(family, receive_buffer, &mut io.counters.udp);
             let is_full = received.is_full();
             for (from, datagram) in received.datagrams() {
                 core.handle_datagram(from, datagram, now, &mut io.out);
+                handled += 1;
                 io.flush_if_full(now)?;
             }
             if !is_full {
@@ -490,114 +368,4 @@ fn write_to(device: &Device, write: &Write<'_>) -> Result<(), Errno> {
         Ok(_) => Ok(()),
         Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     }
-}
-
-/// What woke the loop.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ready {
-    wake: bool,
-    tun: bool,
-    v4: bool,
-    v6: bool,
-    /// The socket that was full can send again.
-    writable: bool,
-}
-
-const WAKE: u64 = 0;
-const TUN: u64 = 1;
-const V4: u64 = 2;
-const V6: u64 = 3;
-
-/// The descriptors that wake the loop.
-struct Poll {
-    epoll: OwnedFd,
-    /// What the descriptors are registered for.
-    blocked: Blocked,
-    /// The kernel has no `epoll_pwait2` (Linux before 5.11), only milliseconds.
-    coarse: bool,
-}
-
-impl Poll {
-    fn new(wake: &OwnedFd, device: &Device, sockets: &Sockets) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, wake, EventData::new_u64(WAKE), EventFlags::IN)?;
-        epoll::add(&epoll, device, EventData::new_u64(TUN), EventFlags::IN)?;
-        for (family, fd) in sockets.fds() {
-            epoll::add(&epoll, fd, EventData::new_u64(key(family)), EventFlags::IN)?;
-        }
-        Ok(Self { epoll, blocked: Blocked::No, coarse: false })
-    }
-
-    /// While datagrams cannot be sent, packets from the host do not wake the loop, but a socket that can send does.
-    fn set_blocked(&mut self, blocked: Blocked, device: &Device, sockets: &Sockets) -> io::Result<()> {
-        if self.blocked == blocked {
-            return Ok(());
-        }
-        self.blocked = blocked;
-        let tun = if blocked == Blocked::No { EventFlags::IN } else { EventFlags::empty() };
-        epoll::modify(&self.epoll, device, EventData::new_u64(TUN), tun)?;
-        for (family, fd) in sockets.fds() {
-            let full = blocked == Blocked::Writable(family);
-            let flags = if full { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            epoll::modify(&self.epoll, fd, EventData::new_u64(key(family)), flags)?;
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
-        let mut events = [MaybeUninit::uninit(); 4];
-        let result = if self.coarse {
-            epoll::wait(&self.epoll, &mut events, timeout.map(whole_millis).as_ref())
-        } else {
-            // A deadline too far for a timespec is none.
-            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-            epoll::wait(&self.epoll, &mut events, timeout.as_ref())
-        };
-        let mut ready = Ready::default();
-        let events = match result {
-            Ok((events, _)) => events,
-            Err(Errno::INTR) => return Ok(ready),
-            Err(Errno::NOSYS) if !self.coarse => {
-                self.coarse = true;
-                return Ok(ready);
-            }
-            Err(errno) => return Err(errno.into()),
-        };
-        for event in events {
-            let flags = event.flags;
-            ready.writable |= flags.contains(EventFlags::OUT);
-            // An error condition is found out by reading.
-            let readable = flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP);
-            match event.data.u64() {
-                WAKE => ready.wake = readable,
-                TUN => ready.tun = readable,
-                V4 => ready.v4 = readable,
-                _ => ready.v6 = readable,
-            }
-        }
-        Ok(ready)
-    }
-}
-
-const fn key(family: Family) -> u64 {
-    match family {
-        Family::V4 => V4,
-        Family::V6 => V6,
-    }
-}
-
-/// Rounded up, so that the loop does not wake before the deadline and spin until it has come.
-fn whole_millis(timeout: Duration) -> Timespec {
-    let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i64;
-    Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
-}
-
-fn signal(fd: &OwnedFd) {
-    // Fails only when the counter is full, and then the other side is awake.
-    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
-}
-
-fn drain(fd: &OwnedFd) {
-    // Fails when nobody signalled.
-    let _ = rustix::io::read(fd, &mut [0; 8]);
 }

@@ -69,7 +69,8 @@ impl Incoming {
                 let data = rest.get(CONTROL_HEADER..len)?;
                 return Some(u32::from_ne_bytes(*data.first_chunk()?));
             }
-            rest = rest.get(len.max(CONTROL_HEADER).next_multiple_of(size_of::<usize>())..)?;
+            let aligned = len.max(CONTROL_HEADER).checked_next_multiple_of(size_of::<usize>())?;
+            rest = rest.get(aligned..)?;
         }
     }
 }
@@ -188,7 +189,7 @@ pub(crate) fn receive(
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     for (message, header) in messages.iter_mut().zip(&headers).take(count) {
         message.len = header.msg_len as usize;
-        message.control_len = usize::try_from(header.msg_hdr.msg_controllen).unwrap_or(0);
+        message.control_len = header.msg_hdr.msg_controllen as _;
         message.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
     }
     Ok(count)
@@ -238,4 +239,97 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c
     // SAFETY: the kernel reads `len` bytes from a `c_int` that lives until the call returns.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn incoming(control: &[u8]) -> Incoming {
+        let mut message = Incoming::EMPTY;
+        message.control[..control.len()].copy_from_slice(control);
+        message.control_len = control.len();
+        message
+    }
+
+    #[test]
+    fn control_messages_read_as_they_were_written() {
+        let message = Outgoing {
+            to: (Ipv6Addr::LOCALHOST, 1).into(),
+            traffic_class: 0xc0,
+            contents: &[],
+            segment: Some(1340),
+        };
+        let control = Control::of(&message);
+        assert_eq!(control.len, 2 * (CONTROL_HEADER + size_of::<usize>()));
+        let message = incoming(&control.bytes[..control.len]);
+        assert_eq!(message.control(libc::IPPROTO_IPV6, libc::IPV6_TCLASS), Some(0xc0));
+        assert_eq!(
+            message.control(libc::SOL_UDP, libc::UDP_SEGMENT),
+            None,
+            "two bytes are not a number of four"
+        );
+        assert_eq!(message.control(libc::SOL_UDP, libc::UDP_GRO), None);
+    }
+
+    #[test]
+    fn control_messages_may_be_noise() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let mut noise = [0; CONTROL_LEN];
+            noise.iter_mut().for_each(|byte| *byte = rng.u8(..));
+            noise[..8].copy_from_slice(&rng.u64(0..60).to_ne_bytes());
+            let message = incoming(&noise[..rng.usize(0..=CONTROL_LEN)]);
+            let _ = message.control(libc::SOL_UDP, libc::UDP_GRO);
+        }
+        let mut endless = incoming(&[0; CONTROL_LEN]);
+        assert_eq!(endless.control(1, 1), None, "a length of zero must not stop the search from moving on");
+        endless.control[..8].copy_from_slice(&usize::MAX.to_ne_bytes());
+        assert_eq!(endless.control(1, 1), None);
+    }
+
+    #[test]
+    fn addresses_read_as_they_were_written() {
+        for text in ["192.0.2.1:51820", "[2001:db8::1]:51820", "[fe80::1%3]:1"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            let (name, _) = encode_name(&addr);
+            assert_eq!(Incoming { name, ..Incoming::EMPTY }.from(), Some(addr));
+        }
+        assert_eq!(Incoming::EMPTY.from(), None);
+    }
+
+    #[test]
+    fn the_traffic_class_is_on_the_wire_in_both_families() {
+        for (to, level, ask, answer) in [
+            ("127.0.0.1:0", libc::IPPROTO_IP, libc::IP_RECVTOS, libc::IP_TOS),
+            ("[::1]:0", libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, libc::IPV6_TCLASS),
+        ] {
+            let receiver = std::net::UdpSocket::bind(to).unwrap();
+            set_option(receiver.as_fd(), level, ask, 1).unwrap();
+            let to = receiver.local_addr().unwrap();
+            let message = Outgoing { to, traffic_class: 0xb8, contents: b"class", segment: None };
+            assert_eq!(send(receiver.as_fd(), &[message]).unwrap(), 1);
+            let mut messages = [Incoming::EMPTY; BATCH];
+            assert_eq!(receive(receiver.as_fd(), &mut [0; 2048], 64, &mut messages).unwrap(), 1);
+            assert_eq!(messages[0].from(), Some(to));
+            // IPv4 reports a single byte, so look at the bytes: header, then data.
+            let [control] = [messages[0].control];
+            assert_eq!(control[CONTROL_HEADER - 4..CONTROL_HEADER], answer.to_ne_bytes());
+            assert_eq!(control[CONTROL_HEADER], 0xb8);
+        }
+    }
+
+    #[test]
+    fn a_datagram_longer_than_its_slot_is_marked() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = socket.local_addr().unwrap();
+        for len in [64, 65] {
+            socket.send_to(&vec![0; len], to).unwrap();
+        }
+        let mut messages = [Incoming::EMPTY; BATCH];
+        assert_eq!(receive(socket.as_fd(), &mut [0; 2048], 64, &mut messages).unwrap(), 2);
+        assert_eq!(messages.map(|message| message.truncated)[..2], [false, true]);
+    }
 }
