@@ -103,16 +103,17 @@ impl Interface {
         outputs.push_back(Output::Bfd { link, remote, enabled: true });
     }
 
-    /// The neighbour fell below 2-Way.
-    pub(super) fn end_bfd(&mut self, now: Time, outputs: &mut VecDeque<Output>) {
-        let link = self.config.link;
-        match &mut self.bfd {
-            Some(bfd) if bfd.linger_until.is_some_and(|until| until > now) => {}
-            Some(bfd) => {
-                outputs.push_back(Output::Bfd { link, remote: bfd.remote, enabled: false });
-                self.bfd = None;
-            }
-            None => {}
+    /// The neighbour fell below 2-Way. The session goes on for a dead interval: it tells when the path is good again,
+    /// and a session that vanished because of a single late Hello would take the adjacency down at the other end.
+    pub(super) fn leave_bfd(&mut self, now: Time) {
+        if let Some(bfd) = &mut self.bfd {
+            bfd.linger_until.get_or_insert(now + self.dead);
+        }
+    }
+
+    fn end_bfd(&mut self, outputs: &mut VecDeque<Output>) {
+        if let Some(bfd) = self.bfd.take() {
+            outputs.push_back(Output::Bfd { link: self.config.link, remote: bfd.remote, enabled: false });
         }
     }
 }
@@ -136,10 +137,7 @@ impl Ospf {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         interface.up = false;
         interface.hello_at = None;
-        if let Some(bfd) = &mut interface.bfd {
-            bfd.linger_until = None;
-        }
-        interface.end_bfd(now, &mut self.outputs);
+        interface.end_bfd(&mut self.outputs);
         self.forget_own(link);
         self.purge_link_scope(link);
     }
@@ -242,14 +240,18 @@ impl Ospf {
     /// RFC 5882 section 4.2. Only a session that was Up says something by going Down: a neighbour may run no BFD.
     pub(super) fn bfd_event(&mut self, link: LinkId, event: BfdEvent, now: Time) {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
-        let linger_until = now + interface.dead;
         let Some(bfd) = &mut interface.bfd else { return };
         match event {
-            BfdEvent::Up => bfd.up = true,
+            BfdEvent::Up => {
+                bfd.up = true;
+                // The path is good again: say so now, not with the next regular Hello.
+                if interface.neighbor.as_ref().is_none_or(|neighbor| neighbor.state < State::ExStart) {
+                    self.send_hello(link, now);
+                }
+            }
             BfdEvent::AdminDown => bfd.up = false,
             BfdEvent::Down if bfd.up => {
                 bfd.up = false;
-                bfd.linger_until = Some(linger_until);
                 self.neighbor_event(link, Event::KillNbr, "BFD down", now);
             }
             BfdEvent::Down => {}
@@ -277,7 +279,7 @@ impl Ospf {
         {
             bfd.linger_until = None;
             if interface.neighbor.as_ref().is_none_or(|neighbor| neighbor.state < State::ExStart) {
-                interface.end_bfd(now, &mut self.outputs);
+                interface.end_bfd(&mut self.outputs);
             }
         }
         let hello = due(interface.hello_at);

@@ -183,7 +183,7 @@ impl Ospf {
         if from < State::ExStart && to >= State::ExStart {
             interface.begin_bfd(remote, &mut self.outputs);
         } else if from >= State::ExStart && to < State::ExStart {
-            interface.end_bfd(now, &mut self.outputs);
+            interface.leave_bfd(now);
         }
         if to == State::Down {
             interface.neighbor = None;
