@@ -57,7 +57,7 @@ pub(super) struct Entry {
     /// Age in seconds at `installed`.
     age: u16,
     pub(super) installed: Time,
-    /// It came from a neighbour, so MinLSArrival protects it.
+    /// It came from a neighbour, and not because it was requested: MinLSArrival protects it.
     pub(super) flooded: bool,
     /// When it was last sent in answer to an older instance (RFC 2328 section 13, step 8).
     pub(super) sent_back: Option<Time>,
