@@ -220,12 +220,12 @@ impl Ospf {
     pub fn new(config: Config, now: Time) -> Self {
         let mut ospf = Self {
             rng: fastrand::Rng::with_seed(config.seed),
+            spf: Spf::new(config.router_id),
             config,
             stage: Stage::Running,
             interfaces: BTreeMap::new(),
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
-            spf: Spf::default(),
             delay: Delay::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
