@@ -33,8 +33,9 @@
 //! - MinLSInterval (5 s) is the long-run rate of an own LSA; up to eight instances may follow each other at a little more
 //!   than MinLSArrival (1 s), and the first goes at once. A failure must not wait 5 s to be announced. Neighbours accept
 //!   it: they check MinLSArrival.
-//! - A new instance of an own LSA is held back from a neighbour that was sent the previous one less than MinLSArrival ago,
-//!   for example in the database exchange. It would drop it and wait for the retransmission.
+//! - An LSA that answers a request does not count as "received via flooding", so a newer instance may follow it at once
+//!   (section 13 step 5 (a) of RFC 2328 can be read so). To a neighbour that reads it otherwise our new instance is
+//!   repeated as soon as MinLSArrival has passed.
 //! - The calculation takes the root's links from the adjacencies, not from our own Router-LSA, which may be due later.
 //! - A Hello with other intervals is not dropped; they are adopted (RFC 7503 section 5.1 is as lenient). A Hello that does
 //!   not list us is answered at once.
@@ -219,12 +220,12 @@ impl Ospf {
     pub fn new(config: Config, now: Time) -> Self {
         let mut ospf = Self {
             rng: fastrand::Rng::with_seed(config.seed),
+            spf: Spf::new(config.router_id),
             config,
             stage: Stage::Running,
             interfaces: BTreeMap::new(),
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
-            spf: Spf::default(),
             delay: Delay::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),

@@ -65,14 +65,11 @@ pub(super) struct Retransmission {
 }
 
 impl Retransmission {
-    /// Adds an instance in place of any older one, to be sent at `due`.
-    pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
+    /// Adds an instance in place of any older one, to be sent at `now`.
+    pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, now: Time) {
         self.remove(&at);
-        // A neighbour drops an instance that comes within MinLSArrival of the one before and then waits for the
-        // retransmission. The previous one may have left only now, in the database exchange.
-        let held = self.own_sent.get(&at).map_or(due, |sent| due.max(*sent + LS_SPACING));
-        self.due.insert((held, at));
-        self.list.insert(at, Unacknowledged { header, turn: Turn::At(held), sent: 0 });
+        self.due.insert((now, at));
+        self.list.insert(at, Unacknowledged { header, turn: Turn::At(now), sent: 0 });
     }
 
     pub(super) fn remove(&mut self, at: &LsaRef) -> bool {
@@ -138,8 +135,15 @@ impl Retransmission {
                     }
                 }
                 taken.push(at);
+                let repeat_at = now + rxmt * (1 << item.sent.min(MAX_BACKOFF));
+                // The neighbour may have been sent the instance before in the database exchange, milliseconds ago, and
+                // then drops this one for MinLSArrival (FRR and BIRD do). It gets it again as soon as it listens.
+                let listens_at = match self.own_sent.get(&at) {
+                    Some(sent) if item.sent == 0 => (*sent + LS_SPACING).max(now),
+                    _ => now,
+                };
                 item.sent += 1;
-                Turn::At(now + rxmt * (1 << (item.sent - 1).min(MAX_BACKOFF)))
+                Turn::At(if listens_at > now { listens_at.min(repeat_at) } else { repeat_at })
             };
             match std::mem::replace(&mut item.turn, turn) {
                 Turn::At(due) => self.due.remove(&(due, at)),
@@ -236,8 +240,12 @@ impl Ospf {
             }
             return Ack::Direct(received);
         }
+        // The answer to a request is no flooding, so it does not start MinLSArrival. A router that becomes Full changes
+        // its Router-LSA right after the exchange; FRR repeats it only 5 s later if it is dropped.
+        let neighbor = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref());
+        let requested = neighbor.is_some_and(|it| it.requests.contains_key(&received.key));
         // (c), (d), then (b): flooding reads the stored instance.
-        self.install(at, lsa, true, now);
+        self.install(at, lsa, !requested, now);
         self.flood(at, Some(link), now);
         // (f)
         if received.key.router == self.config.router_id {
@@ -267,9 +275,10 @@ impl Ospf {
     }
 
     /// Section 13.3, which RFC 5340 section 4.5.2 extends: the stored instance goes to every neighbour in its scope that
-    /// may lack it.
-    pub(super) fn flood(&mut self, at: LsaRef, from: Option<LinkId>, now: Time) {
-        let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return };
+    /// may lack it. Returns whether there is one.
+    pub(super) fn flood(&mut self, at: LsaRef, from: Option<LinkId>, now: Time) -> bool {
+        let mut flooded = false;
+        let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return flooded };
         for (link, interface) in &mut self.interfaces {
             // (1) (a)
             let Some(neighbor) = interface.flooding_neighbor().filter(|_| at.is_on(*link)) else { continue };
@@ -291,7 +300,9 @@ impl Ospf {
             }
             // (d). Steps (2) to (5) happen when the list is sent, at the end of the call or after the packing delay.
             neighbor.retransmission.add(at, header, now);
+            flooded = true;
         }
+        flooded
     }
 
     /// Sends what is due on the retransmission list.

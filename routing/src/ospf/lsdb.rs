@@ -4,7 +4,6 @@
 //! [`LsaRef`]. An age is never counted up: it is the age on arrival plus the time since then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::time::Duration;
 
 use molt_mesh::{LinkId, RouterId, Time};
@@ -57,7 +56,7 @@ pub(super) struct Entry {
     /// Age in seconds at `installed`.
     age: u16,
     pub(super) installed: Time,
-    /// It came from a neighbour, so MinLSArrival protects it.
+    /// It came from a neighbour, and not because it was requested: MinLSArrival protects it.
     pub(super) flooded: bool,
     /// When it was last sent in answer to an older instance (RFC 2328 section 13, step 8).
     pub(super) sent_back: Option<Time>,
@@ -139,11 +138,29 @@ impl Lsdb {
         self.entries.iter()
     }
 
-    /// All LSAs of area scope of one type in ascending order.
+    /// All LSAs of one type that are not bound to a link, in ascending order.
     pub(super) fn of_type(&self, ls_type: LsType) -> impl Iterator<Item = (&LsaKey, &Entry)> {
-        let key = |router, id| LsaRef::area(LsaKey { ls_type, router: RouterId(router), id });
-        let range = (Bound::Included(key(0, 0)), Bound::Included(key(u32::MAX, u32::MAX)));
-        self.entries.range(range).map(|(lsa, entry)| (&lsa.key, entry))
+        self.range(ls_type, RouterId(0), RouterId(u32::MAX))
+    }
+
+    /// Those of one router.
+    pub(super) fn of_router(
+        &self,
+        ls_type: LsType,
+        router: RouterId,
+    ) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        self.range(ls_type, router, router)
+    }
+
+    fn range(
+        &self,
+        ls_type: LsType,
+        from: RouterId,
+        to: RouterId,
+    ) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        let first = LsaRef::area(LsaKey { ls_type, router: from, id: 0 });
+        let last = LsaRef::area(LsaKey { ls_type, router: to, id: u32::MAX });
+        self.entries.range(first..=last).map(|(at, entry)| (&at.key, entry))
     }
 
     pub(super) const fn bytes(&self) -> usize {

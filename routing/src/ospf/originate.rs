@@ -189,10 +189,13 @@ impl Ospf {
         };
         let jitter = Duration::from_secs(self.rng.u64(..REFRESH_JITTER_S));
         own.refresh_at = Some(now + LS_REFRESH_TIME.saturating_sub(jitter));
-        own.pace.note(now);
         self.counters.lsas_originated += 1;
         self.install(at, Lsa::new(at.key, seq, 0, body), false, now);
-        self.flood(at, None, now);
+        let flooded = self.flood(at, None, now);
+        // What nobody was sent asks for no patience: a node that starts says its first adjacency at once.
+        if flooded && let Some(own) = self.own.get_mut(&at) {
+            own.pace.note(now);
+        }
     }
 
     /// RFC 2328 section 14.1.

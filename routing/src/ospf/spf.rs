@@ -1,7 +1,7 @@
 //! The routing table calculation (RFC 2328 section 16.1, RFC 5340 section 4.8) on flat arrays, and the forwarding table.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,13 +9,18 @@ use molt_mesh::fib::FibBuilder;
 use molt_mesh::{Fib, LinkId, MESH_PREFIX, Prefix, RouterId, Time};
 
 use super::consts::{link_type, options, prefix_options};
-use super::lsa::{Body, LsType, LsaKey};
+use super::lsa::{Body, LsType, LsaKey, LsaPrefix, RouterLink};
 use super::lsdb::Lsdb;
 use super::view::{RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger};
 use super::{Ospf, Output};
 
 /// Equal-cost next hops of one route. BIRD installs as many; more do not spread better over a degree of eight.
 const MAX_NEXT_HOPS: usize = 16;
+/// So many next-hop sets are remembered from one calculation to the next: a node of degree eight has 255 at most, one of
+/// 64 some thousands.
+const MAX_SETS: usize = 10_000;
+/// Below this many vertices without LSAs they are not worth a new graph.
+const MIN_COMPACT: usize = 1_000;
 /// Runs that are remembered for the operator.
 const LOG: usize = 32;
 
@@ -28,23 +33,32 @@ enum VertexId {
     Router(RouterId),
 }
 
+/// A router or network and its links. It stays when its LSAs go, with no links, because others hold its position.
 #[derive(Debug)]
 struct Vertex {
     id: VertexId,
-    /// Whether paths may lead through it (the R-bit).
+    /// Whether it has LSAs.
+    live: bool,
+    /// Whether paths may lead to it (the V6-bit), and through it (the R-bit).
+    usable: bool,
     transit: bool,
-    /// Its part of `Graph::edges`, ascending by target.
-    edges: Range<usize>,
+    /// Position and cost of the targets, ascending. Only targets that were vertices when the row was made; see
+    /// [`Graph::update`].
+    edges: Vec<(u32, u32)>,
 }
 
-/// The graph in compressed rows.
-#[derive(Debug, Default)]
+/// The graph, kept in step with the database: a changed LSA costs its own row and not the whole.
+#[derive(Debug)]
 struct Graph {
     vertices: Vec<Vertex>,
-    /// Target and cost.
-    edges: Vec<(u32, u32)>,
-    /// Only looked up, never iterated.
+    /// Position in `vertices`. Only looked up, never iterated.
     index: HashMap<VertexId, u32>,
+}
+
+/// What the LSAs of one vertex say.
+struct Row {
+    options: u32,
+    links: Vec<(VertexId, u32)>,
 }
 
 /// An adjacency of the calculating router.
@@ -58,39 +72,50 @@ struct RootLink {
 /// Distance and next hops of each vertex.
 #[derive(Debug, Default)]
 struct Tree {
-    graph: Graph,
     distance: Vec<u32>,
-    /// Index into `sets`.
-    next_hops: Vec<u32>,
-    sets: NextHopSets,
+    next_hops: Vec<SetId>,
 }
 
 const UNREACHABLE: u32 = u32::MAX;
 
-/// Next-hop sets, each stored once: a thousand destinations share a handful.
-#[derive(Debug, Default)]
+/// Names a set of [`NextHopSets`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct SetId(u32);
+
+/// The empty set: no next hop, because the destination is here.
+const LOCAL: SetId = SetId(0);
+
+/// Next-hop sets, each stored once: a thousand destinations share a handful, and two routes are compared by one number.
+#[derive(Debug)]
 struct NextHopSets {
     sets: Vec<Box<[LinkId]>>,
     /// Only looked up, never iterated.
-    index: HashMap<Box<[LinkId]>, u32>,
+    index: HashMap<Box<[LinkId]>, SetId>,
 }
 
 impl NextHopSets {
-    fn get(&self, set: u32) -> &[LinkId] {
-        self.sets.get(set as usize).map_or(&[], |set| set)
+    fn new() -> Self {
+        let mut sets = Self { sets: Vec::new(), index: HashMap::new() };
+        let local = sets.intern(&[]);
+        debug_assert_eq!(local, LOCAL);
+        sets
     }
 
-    fn intern(&mut self, set: &[LinkId]) -> u32 {
+    fn get(&self, set: SetId) -> &[LinkId] {
+        self.sets.get(set.0 as usize).map_or(&[], |set| set)
+    }
+
+    fn intern(&mut self, set: &[LinkId]) -> SetId {
         if let Some(known) = self.index.get(set) {
             return *known;
         }
-        let next = u32::try_from(self.sets.len()).expect("fewer than 2^32 next-hop sets fit in memory");
+        let next = u32::try_from(self.sets.len()).expect("the sets are forgotten long before there are 2^32");
         self.sets.push(set.into());
-        self.index.insert(set.into(), next);
-        next
+        self.index.insert(set.into(), SetId(next));
+        SetId(next)
     }
 
-    fn union(&mut self, a: u32, b: u32) -> u32 {
+    fn union(&mut self, a: SetId, b: SetId) -> SetId {
         if a == b { a } else { self.intern(&merged(self.get(a), self.get(b))) }
     }
 }
@@ -104,65 +129,128 @@ fn merged(a: &[LinkId], b: &[LinkId]) -> Vec<LinkId> {
     both
 }
 
-impl Graph {
-    fn new(lsdb: &Lsdb, root: RouterId, now: Time) -> Self {
-        let mut graph = Self::default();
-        // Targets by name first: a vertex may be named before its own LSA is met.
-        let mut named: Vec<(VertexId, u32)> = Vec::new();
-        let mut rows: Vec<(VertexId, u32, Range<usize>)> =
-            vec![(VertexId::Router(root), options::ROUTER, 0..0)];
-        for (key, entry) in lsdb.of_type(LsType::ROUTER).filter(|(key, _)| key.router != root) {
-            let Body::Router(lsa) = &entry.body else { continue };
-            if entry.is_max_age(now) {
-                continue;
-            }
-            let id = VertexId::Router(key.router);
-            let start = named.len();
-            named.extend(lsa.links.iter().filter_map(|link| {
-                let target = match link.kind {
-                    link_type::POINT_TO_POINT => VertexId::Router(link.neighbor),
-                    link_type::TRANSIT => VertexId::Network(link.neighbor, link.neighbor_interface),
-                    _ => return None,
-                };
-                // RFC 2328 appendix C.3: a cost is greater than zero. With zero two routers could each find the other
-                // as near to everything as itself, and equal-cost paths would lead in a circle.
-                Some((target, u32::from(link.metric.max(1))))
-            }));
-            match rows.last_mut() {
-                // RFC 5340 section 4.8.1: all fragments are one; the options are those of the lowest Link State ID.
-                Some((last, _, row)) if *last == id => row.end = named.len(),
-                _ => rows.push((id, lsa.options, start..named.len())),
-            }
-        }
-        for (key, entry) in lsdb.of_type(LsType::NETWORK) {
-            let Body::Network(lsa) = &entry.body else { continue };
-            if entry.is_max_age(now) {
-                continue;
-            }
-            let start = named.len();
-            named.extend(lsa.routers.iter().map(|router| (VertexId::Router(*router), 0)));
-            rows.push((VertexId::Network(key.router, key.id), options::ROUTER, start..named.len()));
-        }
-        // Step 2 (b) of that section: no path leads to a router that does not route IPv6.
-        rows.retain(|(_, options, _)| options & options::V6 != 0);
+/// The root is always the first vertex. It has no row: its links are the adjacencies.
+const ROOT: u32 = 0;
 
-        graph.index = rows.iter().map(|(id, ..)| *id).zip(0..).collect();
-        for (id, options, row) in rows {
-            let start = graph.edges.len();
-            let targets = named.get(row).unwrap_or_default();
-            graph.edges.extend(targets.iter().filter_map(|(to, cost)| Some((*graph.index.get(to)?, *cost))));
-            if let Some(row) = graph.edges.get_mut(start..) {
-                row.sort_unstable();
-            }
-            let transit = options & options::R != 0;
-            graph.vertices.push(Vertex { id, transit, edges: start..graph.edges.len() });
+impl VertexId {
+    /// The vertex an LSA describes.
+    const fn of(key: &LsaKey) -> Option<Self> {
+        match key.ls_type {
+            LsType::ROUTER => Some(Self::Router(key.router)),
+            LsType::NETWORK => Some(Self::Network(key.router, key.id)),
+            _ => None,
         }
+    }
+}
+
+impl Row {
+    fn read(lsdb: &Lsdb, id: VertexId, now: Time) -> Option<Self> {
+        let (ls_type, router) = match id {
+            VertexId::Network(router, _) => (LsType::NETWORK, router),
+            VertexId::Router(router) => (LsType::ROUTER, router),
+        };
+        let mut row: Option<Self> = None;
+        for (_, entry) in lsdb.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
+            match &entry.body {
+                _ if entry.is_max_age(now) => {}
+                Body::Network(lsa) => {
+                    let links = lsa.routers.iter().map(|router| (VertexId::Router(*router), 0));
+                    return Some(Self { options: options::ROUTER, links: links.collect() });
+                }
+                Body::Router(lsa) => {
+                    // RFC 5340 section 4.8.1: all fragments are one; the options are those of the lowest Link State ID.
+                    let row = row.get_or_insert_with(|| Self { options: lsa.options, links: Vec::new() });
+                    row.links.extend(lsa.links.iter().filter_map(named));
+                }
+                _ => {}
+            }
+        }
+        row
+    }
+}
+
+/// Target and cost of a link that takes part in the calculation.
+fn named(link: &RouterLink) -> Option<(VertexId, u32)> {
+    let target = match link.kind {
+        link_type::POINT_TO_POINT => VertexId::Router(link.neighbor),
+        link_type::TRANSIT => VertexId::Network(link.neighbor, link.neighbor_interface),
+        _ => return None,
+    };
+    // RFC 2328 appendix C.3: a cost is greater than zero. With zero two routers could each find the other as near to
+    // everything as itself, and equal-cost paths would lead in a circle.
+    Some((target, u32::from(link.metric.max(1))))
+}
+
+impl Graph {
+    fn new(root: RouterId) -> Self {
+        let mut graph = Self { vertices: Vec::new(), index: HashMap::new() };
+        graph.position_or_new(VertexId::Router(root));
         graph
     }
 
+    /// Forgets vertices whose LSAs are gone when they are the larger part.
+    fn compact(&mut self, lsdb: &Lsdb, root: RouterId, now: Time) {
+        let live = self.vertices.iter().filter(|vertex| vertex.live).count();
+        if self.vertices.len() < 2 * live + MIN_COMPACT {
+            return;
+        }
+        let ids: Vec<VertexId> =
+            self.vertices.iter().filter(|vertex| vertex.live).map(|vertex| vertex.id).collect();
+        *self = Self::new(root);
+        for id in ids {
+            self.update(lsdb, id, now);
+        }
+    }
+
+    /// Makes the row of one vertex anew after its LSAs changed.
+    fn update(&mut self, lsdb: &Lsdb, id: VertexId, now: Time) {
+        let row = Row::read(lsdb, id, now);
+        if row.is_none() && !self.index.contains_key(&id) {
+            return;
+        }
+        let at = self.position_or_new(id);
+        if at == ROOT {
+            return;
+        }
+        self.set_row(at, row);
+        // A target whose row was made before this vertex existed does not name it. That matters from the moment on at
+        // which this vertex has a link to the target: a link counts only if both ends have it.
+        let targets: Vec<u32> = self.edges(at).iter().map(|(to, _)| *to).filter(|to| *to != ROOT).collect();
+        for to in targets {
+            if !self.has_edge(to, at)
+                && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
+            {
+                self.set_row(to, Row::read(lsdb, id, now));
+            }
+        }
+    }
+
+    fn set_row(&mut self, at: u32, row: Option<Row>) {
+        let live = row.is_some();
+        let Row { options, links } = row.unwrap_or(Row { options: 0, links: Vec::new() });
+        let resolve = |(to, cost): &(VertexId, u32)| Some((*self.index.get(to)?, *cost));
+        let mut edges: Vec<(u32, u32)> = links.iter().filter_map(resolve).collect();
+        edges.sort_unstable();
+        if let Some(vertex) = self.vertices.get_mut(at as usize) {
+            vertex.live = live;
+            vertex.usable = options & options::V6 != 0;
+            vertex.transit = options & options::R != 0;
+            vertex.edges = edges;
+        }
+    }
+
+    fn position_or_new(&mut self, id: VertexId) -> u32 {
+        if let Some(known) = self.index.get(&id) {
+            return *known;
+        }
+        let at = u32::try_from(self.vertices.len()).expect("the database is bounded far below 2^32 LSAs");
+        self.vertices.push(Vertex { id, live: at == ROOT, usable: true, transit: true, edges: Vec::new() });
+        self.index.insert(id, at);
+        at
+    }
+
     fn edges(&self, vertex: u32) -> &[(u32, u32)] {
-        let range = self.vertices.get(vertex as usize).map(|vertex| vertex.edges.clone());
-        range.and_then(|range| self.edges.get(range)).unwrap_or_default()
+        self.vertices.get(vertex as usize).map_or(&[], |vertex| &vertex.edges)
     }
 
     /// RFC 2328 section 16.1 step 2 (b): a link counts only if the other end has one back.
@@ -172,50 +260,39 @@ impl Graph {
     }
 }
 
-/// The root is always the first vertex.
-const ROOT: u32 = 0;
+type Candidates = BinaryHeap<Reverse<(u32, VertexId, u32)>>;
 
 impl Tree {
     /// Dijkstra's algorithm with all equal-cost next hops. The links of the root are its adjacencies of this moment: its
     /// own Router-LSA may still have to wait for MinLSInterval, and traffic must not.
-    fn calculate(graph: Graph, root_links: &[RootLink]) -> Self {
+    fn calculate(graph: &Graph, root_links: &[RootLink], sets: &mut NextHopSets) -> Self {
         let count = graph.vertices.len();
-        let mut tree = Self {
-            graph,
-            distance: vec![UNREACHABLE; count],
-            next_hops: vec![0; count],
-            sets: NextHopSets::default(),
-        };
+        let mut tree = Self { distance: vec![UNREACHABLE; count], next_hops: vec![LOCAL; count] };
         let mut done = vec![false; count];
-        let mut candidates = BinaryHeap::new();
-        if let Some(distance) = tree.distance.first_mut() {
+        let mut candidates = Candidates::new();
+        if let (Some(distance), Some(done)) = (tree.distance.first_mut(), done.first_mut()) {
             *distance = 0;
-        }
-        if let Some(done) = done.first_mut() {
             *done = true;
         }
         for link in root_links {
-            let Some(&to) = tree.graph.index.get(&VertexId::Router(link.neighbor)) else { continue };
-            if tree.graph.has_edge(to, ROOT) {
-                let set = tree.sets.intern(&[link.link]);
-                tree.relax(to, link.cost, set, &mut candidates);
+            let Some(&to) = graph.index.get(&VertexId::Router(link.neighbor)) else { continue };
+            if graph.has_edge(to, ROOT) {
+                let set = sets.intern(&[link.link]);
+                tree.relax(graph, to, link.cost, set, sets, &mut candidates);
             }
         }
-        while let Some(Reverse((distance, id, at))) = candidates.pop() {
+        while let Some(Reverse((distance, _, at))) = candidates.pop() {
             match done.get_mut(at as usize) {
                 Some(done) if !*done => *done = true,
                 _ => continue,
             }
-            let Some(vertex) = tree.graph.vertices.get(at as usize) else { continue };
-            debug_assert_eq!(vertex.id, id);
-            if !vertex.transit {
+            let Some(vertex) = graph.vertices.get(at as usize).filter(|vertex| vertex.transit) else {
                 continue;
-            }
-            let set = tree.next_hops.get(at as usize).copied().unwrap_or(0);
-            for edge in vertex.edges.clone() {
-                let Some(&(to, cost)) = tree.graph.edges.get(edge) else { continue };
-                if done.get(to as usize).is_some_and(|done| !*done) && tree.graph.has_edge(to, at) {
-                    tree.relax(to, distance.saturating_add(cost), set, &mut candidates);
+            };
+            let set = tree.next_hops.get(at as usize).copied().unwrap_or(LOCAL);
+            for &(to, cost) in &vertex.edges {
+                if done.get(to as usize).is_some_and(|done| !*done) && graph.has_edge(to, at) {
+                    tree.relax(graph, to, distance.saturating_add(cost), set, sets, &mut candidates);
                 }
             }
         }
@@ -224,52 +301,137 @@ impl Tree {
 
     fn relax(
         &mut self,
+        graph: &Graph,
         to: u32,
         distance: u32,
-        set: u32,
-        candidates: &mut BinaryHeap<Reverse<(u32, VertexId, u32)>>,
+        set: SetId,
+        sets: &mut NextHopSets,
+        candidates: &mut Candidates,
     ) {
         let at = to as usize;
         let (Some(known), Some(next_hops)) = (self.distance.get_mut(at), self.next_hops.get_mut(at)) else {
             return;
         };
+        let Some(vertex) = graph.vertices.get(at).filter(|vertex| vertex.usable) else { return };
         if distance < *known {
             *known = distance;
             *next_hops = set;
-            if let Some(vertex) = self.graph.vertices.get(at) {
-                candidates.push(Reverse((distance, vertex.id, to)));
-            }
+            candidates.push(Reverse((distance, vertex.id, to)));
         } else if distance == *known && distance != UNREACHABLE {
-            *next_hops = self.sets.union(*next_hops, set);
+            *next_hops = sets.union(*next_hops, set);
         }
     }
 
-    fn distance(&self, id: VertexId) -> Option<(u32, &[LinkId])> {
-        let at = *self.graph.index.get(&id)? as usize;
+    fn distance(&self, graph: &Graph, id: VertexId) -> Option<(u32, SetId)> {
+        let at = *graph.index.get(&id)? as usize;
         let distance = *self.distance.get(at)?;
-        (distance != UNREACHABLE).then(|| (distance, self.sets.get(*self.next_hops.get(at).unwrap_or(&0))))
+        (distance != UNREACHABLE).then_some((distance, *self.next_hops.get(at)?))
     }
 }
 
+/// One way to a prefix. The order puts the best one of each prefix first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Offer {
+    prefix: Prefix,
+    cost: u32,
+    origin: RouterId,
+    set: SetId,
+}
+
+/// A route in use.
+#[derive(Debug)]
+struct Chosen {
+    prefix: Prefix,
+    cost: u32,
+    set: SetId,
+    /// Part of `Spf::origins`.
+    origins: Range<usize>,
+}
+
 /// The result of the last calculation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Spf {
+    graph: Graph,
+    /// Vertices whose LSAs changed since `tree` was calculated.
+    changed: BTreeSet<VertexId>,
+    /// Whether `tree` has to be calculated anew.
+    stale: bool,
     tree: Tree,
-    pub(super) routes: BTreeMap<Prefix, Route>,
+    sets: NextHopSets,
+    /// Ascending by prefix.
+    routes: Vec<Chosen>,
+    origins: Vec<RouterId>,
     pub(super) rejected: Vec<RejectedRoute>,
     pub(super) fib: Arc<Fib>,
     pub(super) log: VecDeque<SpfRun>,
-    /// Whether the graph changed since `tree` was calculated.
-    stale: bool,
     /// The first event since the last run, and how many there were.
     trigger: Option<(Time, SpfTrigger)>,
     triggers: u32,
+}
+
+impl Spf {
+    pub(super) fn new(root: RouterId) -> Self {
+        Self {
+            graph: Graph::new(root),
+            changed: BTreeSet::new(),
+            stale: false,
+            tree: Tree::default(),
+            sets: NextHopSets::new(),
+            routes: Vec::new(),
+            origins: Vec::new(),
+            rejected: Vec::new(),
+            fib: Arc::default(),
+            log: VecDeque::new(),
+            trigger: None,
+            triggers: 0,
+        }
+    }
+
+    pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
+        self.routes.iter().map(|route| Route {
+            prefix: route.prefix,
+            cost: route.cost,
+            origins: self.origins.get(route.origins.clone()).unwrap_or_default().to_vec(),
+            links: self.sets.get(route.set).to_vec(),
+        })
+    }
+
+    /// Of several ways to a prefix the nearest; equally near ones share the traffic (anycast). A local one has cost 0, and
+    /// one from elsewhere at least 1.
+    fn choose(&mut self, mut offers: Vec<Offer>) -> Vec<Chosen> {
+        offers.sort_unstable();
+        self.origins.clear();
+        let mut chosen: Vec<Chosen> = Vec::with_capacity(offers.len());
+        for offer in offers {
+            match chosen.last_mut() {
+                Some(best) if best.prefix == offer.prefix => {
+                    if best.cost == offer.cost {
+                        best.set = self.sets.union(best.set, offer.set);
+                        if self.origins.last() != Some(&offer.origin) {
+                            self.origins.push(offer.origin);
+                            best.origins.end += 1;
+                        }
+                    }
+                }
+                _ => {
+                    let at = self.origins.len();
+                    self.origins.push(offer.origin);
+                    let Offer { prefix, cost, set, .. } = offer;
+                    chosen.push(Chosen { prefix, cost, set, origins: at..at + 1 });
+                }
+            }
+        }
+        chosen
+    }
 }
 
 impl Ospf {
     /// The graph changed.
     pub(super) fn schedule_spf(&mut self, trigger: SpfTrigger, now: Time) {
         self.spf.stale = true;
+        if let SpfTrigger::Lsa(key) = &trigger {
+            self.spf.changed.extend(VertexId::of(key));
+        }
         self.leaves_changed(trigger, now);
     }
 
@@ -283,30 +445,23 @@ impl Ospf {
     /// Calculates routes, and the tree before them if the graph changed.
     pub(super) fn calculate_routes(&mut self, now: Time) {
         let full = std::mem::take(&mut self.spf.stale);
+        let forget_sets = full && self.spf.sets.sets.len() > MAX_SETS;
         if full {
-            let root_links: Vec<RootLink> = self
-                .interfaces
-                .iter()
-                .filter_map(|(link, interface)| {
-                    let neighbor = interface.full_neighbor()?.router;
-                    Some(RootLink { link: *link, cost: interface.config.cost.max(1).into(), neighbor })
-                })
-                .collect();
-            let graph = Graph::new(&self.lsdb, self.config.router_id, now);
-            self.spf.tree = Tree::calculate(graph, &root_links);
+            self.calculate_tree(forget_sets, now);
         }
-        let (routes, rejected) = self.collect_routes(now);
-        let same = |(a, b): (&Route, &Route)| a.prefix == b.prefix && a.links == b.links;
-        let unchanged =
-            routes.len() == self.spf.routes.len() && routes.values().zip(self.spf.routes.values()).all(same);
+        let offers = self.collect_offers(now);
+        let routes = self.spf.choose(offers);
+        let pairs = routes.iter().zip(&self.spf.routes);
+        let unchanged = !forget_sets
+            && routes.len() == self.spf.routes.len()
+            && pairs.into_iter().all(|(new, old)| (new.prefix, new.set) == (old.prefix, old.set));
         if !unchanged {
             let mut builder = FibBuilder::with_capacity(routes.len());
-            for route in routes.values() {
-                if route.links.is_empty() {
-                    builder.local(route.prefix);
-                } else {
-                    builder.via(route.prefix, &route.links);
-                }
+            for route in &routes {
+                match self.spf.sets.get(route.set) {
+                    [] => builder.local(route.prefix),
+                    links => builder.via(route.prefix, links),
+                };
             }
             self.spf.fib = Arc::new(builder.build());
             self.outputs.push_back(Output::FibChanged);
@@ -321,24 +476,39 @@ impl Ospf {
             trigger,
             events: std::mem::take(&mut self.spf.triggers),
             full,
-            vertices: self.spf.tree.graph.vertices.len(),
+            vertices: self.spf.graph.vertices.len(),
             routes: routes.len(),
             fib_changed: !unchanged,
         });
         self.spf.routes = routes;
-        self.spf.rejected = rejected;
         self.counters.spf_runs += 1;
     }
 
-    /// RFC 5340 section 4.8.1, second stage: the prefixes hang on the tree as leaves.
-    fn collect_routes(&self, now: Time) -> (BTreeMap<Prefix, Route>, Vec<RejectedRoute>) {
-        let own = self.config.prefixes.iter();
-        let mut routes: BTreeMap<Prefix, Route> = own
-            .map(|prefix| {
-                let origins = vec![self.config.router_id];
-                (*prefix, Route { prefix: *prefix, cost: 0, origins, links: Vec::new() })
+    fn calculate_tree(&mut self, forget_sets: bool, now: Time) {
+        if forget_sets {
+            self.spf.sets = NextHopSets::new();
+        }
+        for id in std::mem::take(&mut self.spf.changed) {
+            self.spf.graph.update(&self.lsdb, id, now);
+        }
+        self.spf.graph.compact(&self.lsdb, self.config.router_id, now);
+        let root_links: Vec<RootLink> = self
+            .interfaces
+            .iter()
+            .filter_map(|(link, interface)| {
+                let neighbor = interface.full_neighbor()?.router;
+                Some(RootLink { link: *link, cost: interface.config.cost.max(1).into(), neighbor })
             })
             .collect();
+        self.spf.tree = Tree::calculate(&self.spf.graph, &root_links, &mut self.spf.sets);
+    }
+
+    /// RFC 5340 section 4.8.1, second stage: the prefixes hang on the tree as leaves.
+    fn collect_offers(&mut self, now: Time) -> Vec<Offer> {
+        let origin = self.config.router_id;
+        let own = self.config.prefixes.iter();
+        let mut offers: Vec<Offer> =
+            own.map(|prefix| Offer { prefix: *prefix, cost: 0, origin, set: LOCAL }).collect();
         let mut rejected = Vec::new();
         let allowed = self.allowed_prefixes();
         for (key, entry) in self.lsdb.of_type(LsType::INTRA_AREA_PREFIX) {
@@ -347,30 +517,23 @@ impl Ospf {
                 continue;
             }
             let Some(vertex) = referenced_vertex(key, &lsa.referenced) else { continue };
-            let Some((distance, links)) = self.spf.tree.distance(vertex) else { continue };
+            let Some((distance, set)) = self.spf.tree.distance(&self.spf.graph, vertex) else { continue };
+            let allow = allowed.get(&key.router).map(Vec::as_slice);
             for advertised in lsa.prefixes.iter().filter(|prefix| prefix.options & prefix_options::NU == 0) {
-                let mut reject = |reason| {
-                    let prefix = Prefix::new(advertised.addr, advertised.len);
-                    rejected.push(RejectedRoute { prefix, router: key.router, reason });
-                };
-                let Some(prefix) = advertised.prefix() else {
-                    reject(RouteReject::InvalidPrefix);
-                    continue;
-                };
-                if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
-                    reject(RouteReject::OutsideMesh);
-                    continue;
+                match usable_prefix(advertised, allow) {
+                    Ok(prefix) => {
+                        let cost = distance.saturating_add(advertised.metric.into());
+                        offers.push(Offer { prefix, cost, origin: key.router, set });
+                    }
+                    Err(reason) => {
+                        let prefix = Prefix::new(advertised.addr, advertised.len);
+                        rejected.push(RejectedRoute { prefix, router: key.router, reason });
+                    }
                 }
-                let allow = allowed.get(&key.router);
-                if allow.is_some_and(|allow| !allow.iter().any(|allow| allow.covers(&prefix))) {
-                    reject(RouteReject::NotAllowed);
-                    continue;
-                }
-                let cost = distance.saturating_add(advertised.metric.into());
-                add_route(&mut routes, prefix, cost, key.router, links);
             }
         }
-        (routes, rejected)
+        self.spf.rejected = rejected;
+        offers
     }
 
     /// What the routers behind our stock links may announce. They have no record that proves an address theirs, so the
@@ -386,6 +549,18 @@ impl Ospf {
     }
 }
 
+/// The prefix of an advertisement that may be used. `allow` is what a stock router may announce.
+fn usable_prefix(advertised: &LsaPrefix, allow: Option<&[Prefix]>) -> Result<Prefix, RouteReject> {
+    let prefix = advertised.prefix().ok_or(RouteReject::InvalidPrefix)?;
+    if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
+        return Err(RouteReject::OutsideMesh);
+    }
+    if allow.is_some_and(|allow| !allow.iter().any(|allow| allow.covers(&prefix))) {
+        return Err(RouteReject::NotAllowed);
+    }
+    Ok(prefix)
+}
+
 fn referenced_vertex(key: &LsaKey, referenced: &LsaKey) -> Option<VertexId> {
     // RFC 5340 appendix A.4.10: both kinds of reference name the LSA's own originator.
     if referenced.router != key.router {
@@ -398,25 +573,5 @@ fn referenced_vertex(key: &LsaKey, referenced: &LsaKey) -> Option<VertexId> {
     }
 }
 
-/// The nearest originator wins; equally near ones share the traffic (anycast). A local route has cost 0 and no links, and
-/// a route from elsewhere a cost of at least 1, so nothing takes its place.
-fn add_route(
-    routes: &mut BTreeMap<Prefix, Route>,
-    prefix: Prefix,
-    cost: u32,
-    origin: RouterId,
-    links: &[LinkId],
-) {
-    match routes.get_mut(&prefix) {
-        Some(route) if route.cost < cost => {}
-        Some(route) if route.cost == cost => {
-            route.links = merged(&route.links, links);
-            if !route.origins.contains(&origin) {
-                route.origins.push(origin);
-            }
-        }
-        _ => {
-            routes.insert(prefix, Route { prefix, cost, origins: vec![origin], links: links.to_vec() });
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -239,8 +239,8 @@ impl Ospf {
     }
 
     /// The routes in ascending order of prefix.
-    pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.spf.routes.values()
+    pub fn routes(&self) -> impl Iterator<Item = Route> {
+        self.spf.routes()
     }
 
     /// What is announced by a reachable router and not used, and why.

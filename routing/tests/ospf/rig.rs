@@ -396,9 +396,9 @@ pub(crate) fn oracle(nodes: usize, wires: &[Wire]) -> Vec<BTreeMap<Prefix, BTree
         row[node] = 0;
     }
     for _ in 0..nodes {
-        for from in 0..nodes {
+        for from in &mut distance {
             for (a, b, cost, _) in &arcs {
-                distance[from][*b] = distance[from][*b].min(distance[from][*a] + cost);
+                from[*b] = from[*b].min(from[*a] + cost);
             }
         }
     }

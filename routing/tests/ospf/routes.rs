@@ -86,7 +86,7 @@ impl Map {
     /// Cost and links.
     fn route(&self, prefix: Prefix) -> Option<(u32, Vec<u32>)> {
         let route = self.net.nodes[0].routes().find(|route| route.prefix == prefix)?;
-        let links: Vec<LinkId> = match self.net.nodes[0].fib().exact(&prefix).unwrap() {
+        let links: Vec<LinkId> = match self.net.nodes[0].fib().exact(&prefix)? {
             Target::Local => Vec::new(),
             Target::Via(links) => links.to_vec(),
         };
