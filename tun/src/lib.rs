@@ -29,4 +29,4 @@ pub use clock::Clock;
 pub use device::{Device, DeviceConfig, DeviceError};
 pub use driver::{Core, Handle, IoCounters, spawn};
 pub use output::{MAX_DATAGRAM, Output, Transmit, TunBatch, UdpBatch};
-pub use socket::{BindError, Sockets};
+pub use socket::{BindError, Sockets, UdpCounters};

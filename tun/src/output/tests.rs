@@ -256,7 +256,7 @@ fn without_offload_nothing_is_joined() {
     assert!(batch.writes().all(|write| !write.is_joined()));
     assert_eq!(batch.packets().count(), 4);
     let mut batch = TunBatch::new(true);
-    batch.refuse(true);
+    batch.refuse(Protocol::Tcp);
     for packet in [udp(1, 10), udp(1, 10), Tcp::new(0, 10).bytes(), Tcp::new(10, 10).bytes()] {
         batch.push(&packet);
     }
