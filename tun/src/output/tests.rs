@@ -173,6 +173,12 @@ fn only_ack_and_psh_may_be_set_and_there_must_be_payload() {
 }
 
 #[test]
+fn segments_with_accurate_ecn_are_not_joined() {
+    let segment = |seq| Tcp { reserved: 1, ..Tcp::new(seq, 100) }.bytes();
+    assert_eq!(joined(&[segment(0), segment(100)]), [1, 1]);
+}
+
+#[test]
 fn segments_that_differ_in_any_other_header_field_are_not_joined() {
     let next = Tcp::new(100, 100);
     let with_header = |header| Tcp { header, ..next.clone() };
