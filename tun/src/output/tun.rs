@@ -23,8 +23,9 @@ const FLUSH_BYTES: usize = 256 * 1024;
 /// Packets in one batch: `CAPACITY` bytes of small ones.
 const MAX_PACKETS: usize = 4096;
 
-/// The batch asks to be written from this many packets on.
-const FLUSH_PACKETS: usize = MAX_PACKETS / 2;
+/// The batch asks to be written from this many packets on: what the receive buffer of a program takes of small datagrams
+/// (212,992 bytes by default, a few hundred for each), so that it can read while more are on their way.
+const FLUSH_PACKETS: usize = 256;
 
 /// Packets in one super-packet: the kernel's `UDP_MAX_SEGMENTS` before 6.9. TCP has no such limit, but at the tunnel
 /// MTU 64 KiB are reached first.
