@@ -2,11 +2,12 @@
 //! the difference to the real core is the price of tunnels and routing.
 //!
 //! ```text
-//! bare NAME ADDRESS PREFIX LISTEN PEER [--seal]
+//! bare NAME ADDRESS PREFIX LISTEN PEER [--seal] [--no-gso]
 //! bare molt0 fd00:6d6f:6c74::1 fd00:6d6f:6c74::/48 0.0.0.0:51820 192.0.2.2:51820 --seal
 //! ```
 //!
 //! `--seal` encrypts each packet with ChaCha20-Poly1305 under a fixed key: good for measuring, worthless for secrecy.
+//! `--no-gso` sends datagram by datagram, to see what trains are worth.
 
 use std::env;
 use std::error::Error;
@@ -110,7 +111,7 @@ fn nonce(counter: u64) -> Nonce {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [name, address, route, listen, peer, options @ ..] = &arguments[..] else {
-        return Err("usage: bare NAME ADDRESS PREFIX LISTEN PEER [--seal]".into());
+        return Err("usage: bare NAME ADDRESS PREFIX LISTEN PEER [--seal] [--no-gso]".into());
     };
     let device = Device::create(&DeviceConfig {
         name: name.clone(),
@@ -118,8 +119,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         route: route.parse()?,
         mtu: 1280,
     })?;
-    let sockets = Sockets::bind(listen.parse()?)?;
-    let seal = options.iter().any(|option| option == "--seal").then(Seal::new);
+    let given = |name: &str| options.iter().any(|option| option == name);
+    let mut sockets = Sockets::bind(listen.parse()?)?;
+    sockets.set_gso(!given("--no-gso"));
+    let seal = given("--seal").then(Seal::new);
     let handle = spawn(Bare { peer: peer.parse()?, seal }, device, sockets, Clock::start())?;
     while !handle.is_finished() {
         thread::park();

@@ -25,19 +25,20 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 pub use self::handle::Handle;
-use self::handle::{Shared, drain, signal};
+use self::handle::{Ended, Shared, drain, signal};
 use self::poll::{Blocked, Poll, Ready};
 use crate::clock::Clock;
 use crate::device::Device;
-use crate::output::{MAX_SLICES, Output, Write};
+use crate::output::{MAX_SLICES, Output, Protocol, Write};
 use crate::socket::{Family, Progress, ReceiveBuffer, Sent, Sockets, UdpCounters};
 use crate::split::split;
 use crate::virtio;
 
-/// Commands that may wait for the loop, which takes them at least every few milliseconds.
+/// Commands that may wait for the loop, which takes them every few milliseconds. With a control packet of 1,280 bytes in
+/// each they are 1.3 MB.
 const COMMANDS: usize = 1024;
 
-/// Events that may wait for the control thread. When they are full, events stay in the core.
+/// Events that may wait for the control thread, as many bytes. When they are full, events stay in the core.
 const EVENTS: usize = 1024;
 
 /// Commands in one round. The work of one is that of a few packets.
@@ -81,7 +82,7 @@ pub trait Core: Send + 'static {
 pub struct IoCounters {
     /// The sockets.
     pub udp: UdpCounters,
-    /// Reads from the device that are not IPv6 or have inconsistent offload headers.
+    /// Reads from the device that failed, are not IPv6, or have inconsistent offload headers.
     pub tun_rejects: u64,
     /// Packets and super-packets that the device did not take.
     pub tun_write_errors: u64,
@@ -101,7 +102,9 @@ pub fn spawn<C: Core>(core: C, device: Device, sockets: Sockets, clock: Clock) -
         events_waiting: AtomicBool::new(false),
     });
     let mut out = Output::new(true);
-    out.tun.set_coalesce(true, device.has_udp_offload());
+    if !device.has_udp_offload() {
+        out.tun.refuse(Protocol::Udp);
+    }
     let driver = Driver {
         core,
         clock,
@@ -121,7 +124,11 @@ pub fn spawn<C: Core>(core: C, device: Device, sockets: Sockets, clock: Clock) -
         read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
         noted: IoCounters::default(),
     };
-    let thread = thread::Builder::new().name("molt-packets".to_owned()).spawn(move || driver.run())?;
+    let ended = Ended(Arc::clone(&shared));
+    let thread = thread::Builder::new().name("molt-packets".to_owned()).spawn(move || {
+        let _ended = ended;
+        driver.run()
+    })?;
     Ok(Handle { commands: Some(command_producer), events: event_consumer, shared, thread: Some(thread) })
 }
 
@@ -159,10 +166,6 @@ impl<C: Core> Driver<C> {
         if let Err(error) = &result {
             tracing::error!(%error, "the packet loop ends");
         }
-        let shared = Arc::clone(&self.shared);
-        // The rings must be abandoned before the control thread looks.
-        drop(self);
-        signal(&shared.event);
         result
     }
 
@@ -200,9 +203,9 @@ impl<C: Core> Driver<C> {
             self.io.flush(now)?;
         }
         if ready.tun {
-            more |= self.handle_packets(now)?;
+            more |= self.handle_packets(self.clock.now())?;
         }
-        self.io.flush(now)?;
+        self.io.flush(self.clock.now())?;
         self.hand_over_events();
         if self.io.counters != self.noted {
             self.noted = self.io.counters;
@@ -248,8 +251,15 @@ impl<C: Core> Driver<C> {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // EBADFD: the interface was deleted. Nothing that reading again would mend.
-                Err(error) => return Err(error),
+                Err(error) => match Errno::from_io_error(&error) {
+                    // A packet that the kernel cannot describe in a virtio header, or has no memory for.
+                    Some(Errno::INVAL | Errno::NOMEM | Errno::NOBUFS) => {
+                        io.counters.tun_rejects += 1;
+                        continue;
+                    }
+                    // EBADFD: the interface was deleted. Nothing that reading again would mend.
+                    _ => return Err(error),
+                },
             };
             let read = read_buffer.get_mut(..len).unwrap_or_default();
             if let Err(reject) = split(read, |packet| core.handle_packet(packet, now, &mut io.out)) {
@@ -334,24 +344,24 @@ impl Io {
     fn flush_tun(&mut self) -> io::Result<()> {
         let mut refused = None;
         for write in self.out.tun.writes() {
-            match write_to(&self.device, &write) {
-                Ok(()) => {}
-                Err(Errno::INVAL) if write.is_joined() => {
-                    refused = Some(write.is_tcp());
+            match (write_to(&self.device, &write), write.protocol()) {
+                (Ok(()), _) => {}
+                (Err(Errno::INVAL), Some(protocol)) => {
+                    refused = Some(protocol);
                     for packet in write.packets() {
                         let slices = [IoSlice::new(&[0; virtio::HEADER_LEN]), IoSlice::new(packet)];
                         self.counters.tun_write_errors += u64::from(self.device.write(&slices).is_err());
                     }
                 }
-                Err(Errno::BADFD) => return Err(Errno::BADFD.into()),
-                Err(_) => self.counters.tun_write_errors += 1,
+                (Err(Errno::BADFD), _) => return Err(Errno::BADFD.into()),
+                (Err(_), _) => self.counters.tun_write_errors += 1,
             }
         }
         self.out.tun.clear();
-        if let Some(is_tcp) = refused {
+        if let Some(protocol) = refused {
             // Seen with Linux 6.6.44 and its like. It will not get better while this kernel runs.
-            tracing::info!(is_tcp, "the TUN device refuses super-packets");
-            self.out.tun.refuse(is_tcp);
+            tracing::info!(?protocol, "the TUN device refuses super-packets");
+            self.out.tun.refuse(protocol);
         }
         Ok(())
     }

@@ -126,7 +126,8 @@ pub trait Tunnel: Send + 'static {
     /// Runs the timers; writes a message to send, if one is due.
     fn handle_timeout(&mut self, out: &mut [u8], now: Time) -> Option<usize>;
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// When to call [`handle_timeout`](Self::handle_timeout). Asked when the tunnel is made and after each call of that;
+    /// what happens in between does not make it earlier.
     fn poll_timeout(&self) -> Option<Time>;
 
     /// Whether packets can be sent at once.

@@ -42,4 +42,4 @@ pub use device::{Device, DeviceConfig, DeviceError};
 pub use driver::{Core, Handle, IoCounters, spawn};
 pub use link::{LinkConfig, MAX_LINKS, Traffic};
 pub use output::{MAX_DATAGRAM, Output, Transmit, TunBatch, UdpBatch};
-pub use socket::{BindError, Sockets};
+pub use socket::{BindError, Sockets, UdpCounters};

@@ -9,7 +9,7 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use tun::MAX_SLICES;
+pub(crate) use tun::{MAX_SLICES, Protocol};
 pub use tun::{TunBatch, Write};
 pub use udp::{Transmit, UdpBatch};
 

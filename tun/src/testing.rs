@@ -30,6 +30,8 @@ pub(crate) struct Tcp {
     pub(crate) seq: u32,
     pub(crate) ack: u32,
     pub(crate) flags: u8,
+    /// The four bits in front of the flags, of which accurate ECN uses one.
+    pub(crate) reserved: u8,
     pub(crate) window: u16,
     /// A multiple of four bytes.
     pub(crate) options: Vec<u8>,
@@ -46,6 +48,7 @@ impl Tcp {
             seq,
             ack: 77,
             flags: ACK,
+            reserved: 0,
             window: 500,
             options: vec![1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 8],
             payload: (0..len).map(|i| (seq as usize + i) as u8).collect(),
@@ -58,7 +61,7 @@ impl Tcp {
         tcp.extend(80u16.to_be_bytes());
         tcp.extend(self.seq.to_be_bytes());
         tcp.extend(self.ack.to_be_bytes());
-        tcp.push(((20 + self.options.len()) * 4) as u8);
+        tcp.push(((20 + self.options.len()) * 4) as u8 | self.reserved);
         tcp.push(self.flags);
         tcp.extend(self.window.to_be_bytes());
         tcp.extend([0, 0, 0, 0]);

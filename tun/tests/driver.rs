@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -74,6 +75,7 @@ enum Event {
 enum Command {
     /// That many events.
     Events(u32),
+    Panic,
     Timer(Time),
 }
 
@@ -119,6 +121,7 @@ impl Core for Echo {
     fn handle_command(&mut self, command: Command, _now: Time, _out: &mut Output) {
         match command {
             Command::Events(count) => self.events.extend((0..count).rev().map(Event::Command)),
+            Command::Panic => panic!("as commanded"),
             Command::Timer(deadline) => self.deadline = Some(deadline),
         }
     }
@@ -339,6 +342,19 @@ fn the_loop_reports_that_its_interface_was_deleted() {
         assert!(handle.is_finished());
         assert!(handle.send(Command::Events(1)).is_err());
         assert!(handle.stop().is_err());
+    });
+}
+
+#[test]
+fn a_panic_of_the_core_is_noticed_and_passed_on() {
+    isolated("a_panic_of_the_core_is_noticed_and_passed_on", || {
+        let (mut handle, _) = start(false);
+        handle.send(Command::Panic).unwrap();
+        let fd = handle.event_fd();
+        let patience = Timespec::try_from(SOON).unwrap();
+        assert_eq!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&patience)), Ok(1));
+        assert!(handle.is_finished());
+        assert!(catch_unwind(AssertUnwindSafe(|| handle.stop())).is_err());
     });
 }
 

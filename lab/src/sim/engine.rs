@@ -14,6 +14,13 @@ use molt_tun::engine::{Engine, Gate, Opened, Sealed, Tunnel};
 /// Rekey-Timeout of WireGuard: pause between two initiations.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How often the timers run, as boringtun's do.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Keepalive-Timeout and Rekey-Timeout of WireGuard together: a session in which nothing comes back for this long is
+/// replaced. It is what brings two ends together that disagree about the current session after crossed handshakes.
+const DOUBT: Duration = Duration::from_secs(15);
+
 /// How many messages a message may be late: WireGuard's window in boringtun.
 const WINDOW: usize = 1024;
 
@@ -41,6 +48,8 @@ impl Engine for PlainEngine {
             next: None,
             pending: None,
             retry_at: None,
+            unanswered_since: None,
+            next_tick: Time::ZERO,
         }
     }
 
@@ -74,6 +83,9 @@ pub struct PlainTunnel {
     /// Our index in the initiation under way.
     pending: Option<u32>,
     retry_at: Option<Time>,
+    /// When the first message was sent that nothing has come back after.
+    unanswered_since: Option<Time>,
+    next_tick: Time,
 }
 
 #[derive(Debug)]
@@ -141,6 +153,10 @@ impl PlainTunnel {
         self.index << 8 | u32::from(self.generation)
     }
 
+    fn in_doubt_at(&self) -> Option<Time> {
+        self.unanswered_since.filter(|_| self.pending.is_none()).map(|since| since + DOUBT)
+    }
+
     fn open_data(&mut self, datagram: &[u8], out: &mut [u8]) -> Opened {
         let receiver = word(datagram, 4);
         let (content, tag) = datagram.split_at(datagram.len() - TAG);
@@ -158,6 +174,7 @@ impl PlainTunnel {
         if !session.received.accept(counter) {
             return Opened::Rejected;
         }
+        self.unanswered_since = None;
         let packet = &content[HEADER..];
         if packet.is_empty() {
             return Opened::Keepalive;
@@ -199,6 +216,7 @@ impl Tunnel for PlainTunnel {
                 }
                 self.pending = None;
                 self.retry_at = None;
+                self.unanswered_since = None;
                 self.previous = self.current.take();
                 let session = self.current.insert(Session::new(ours, theirs));
                 Opened::Established(session.seal(&[], out))
@@ -222,14 +240,16 @@ impl Tunnel for PlainTunnel {
     }
 
     fn handle_timeout(&mut self, out: &mut [u8], now: Time) -> Option<usize> {
-        if self.retry_at.is_none_or(|at| now < at) {
+        self.next_tick = now + TICK;
+        let due = [self.retry_at, self.in_doubt_at()].into_iter().flatten().min();
+        if due.is_none_or(|at| now < at) {
             return None;
         }
         self.initiate(out, now)
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        self.retry_at
+        Some(self.next_tick)
     }
 
     fn is_up(&self) -> bool {

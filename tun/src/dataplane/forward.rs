@@ -74,6 +74,8 @@ impl<E: Engine> Dataplane<E> {
                 }
                 self.host.rx_packets += 1;
                 self.host.rx_bytes += len as u64;
+                // Without WireGuard's padding, which an engine may have left behind the packet.
+                let len = packet.len();
                 return if tun.commit(len) { Ok(()) } else { Err(Discard::DeviceFull) };
             }
             // RFC 8200 section 3: a hop limit that reaches zero on the way is discarded, and the sender told.

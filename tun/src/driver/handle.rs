@@ -30,6 +30,17 @@ pub(super) struct Shared {
     pub(super) events_waiting: AtomicBool,
 }
 
+/// Tells the control thread, when it is dropped, that the loop has ended, be it by a panic. It has to outlive the loop's
+/// ends of the rings, by which the control thread finds out.
+#[derive(Debug)]
+pub(super) struct Ended(pub(super) Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        signal(&self.0.event);
+    }
+}
+
 impl<C: Core> Handle<C> {
     /// Hands a command to the loop. Fails when 1,024 are waiting or the loop has ended, and gives the command back.
     ///
@@ -67,10 +78,11 @@ impl<C: Core> Handle<C> {
         drain(&self.shared.event);
     }
 
-    /// Whether the loop has ended, which it does by itself only after an error: [`stop`](Self::stop) returns it.
+    /// Whether the loop has ended, which it does by itself only after an error or a panic: [`stop`](Self::stop) passes
+    /// them on.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.events.is_abandoned()
     }
 
     /// Ends the loop and waits for it. The device is gone afterwards.

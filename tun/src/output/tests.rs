@@ -173,6 +173,12 @@ fn only_ack_and_psh_may_be_set_and_there_must_be_payload() {
 }
 
 #[test]
+fn segments_with_accurate_ecn_are_not_joined() {
+    let segment = |seq| Tcp { reserved: 1, ..Tcp::new(seq, 100) }.bytes();
+    assert_eq!(joined(&[segment(0), segment(100)]), [1, 1]);
+}
+
+#[test]
 fn segments_that_differ_in_any_other_header_field_are_not_joined() {
     let next = Tcp::new(100, 100);
     let with_header = |header| Tcp { header, ..next.clone() };
@@ -256,7 +262,7 @@ fn without_offload_nothing_is_joined() {
     assert!(batch.writes().all(|write| !write.is_joined()));
     assert_eq!(batch.packets().count(), 4);
     let mut batch = TunBatch::new(true);
-    batch.refuse(true);
+    batch.refuse(Protocol::Tcp);
     for packet in [udp(1, 10), udp(1, 10), Tcp::new(0, 10).bytes(), Tcp::new(10, 10).bytes()] {
         batch.push(&packet);
     }

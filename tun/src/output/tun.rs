@@ -23,8 +23,9 @@ const FLUSH_BYTES: usize = 256 * 1024;
 /// Packets in one batch: `CAPACITY` bytes of small ones.
 const MAX_PACKETS: usize = 4096;
 
-/// The batch asks to be written from this many packets on.
-const FLUSH_PACKETS: usize = MAX_PACKETS / 2;
+/// The batch asks to be written from this many packets on: what the receive buffer of a program takes of small datagrams
+/// (212,992 bytes by default, a few hundred for each), so that it can read while more are on their way.
+const FLUSH_PACKETS: usize = 256;
 
 /// Packets in one super-packet: the kernel's `UDP_MAX_SEGMENTS` before 6.9. TCP has no such limit, but at the tunnel
 /// MTU 64 KiB are reached first.
@@ -33,7 +34,7 @@ const MAX_JOINED: u16 = 64;
 /// Pieces of memory in one write: the headers and each packet.
 pub(crate) const MAX_SLICES: usize = 1 + MAX_JOINED as usize;
 
-/// Bytes in one super-packet. An IPv6 packet may have 40 more, a TUN device in the kernel may not.
+/// Bytes in one super-packet, headers included: what the kernel makes itself without IPv6 jumbograms.
 const MAX_SUPER_PACKET: usize = 65_535;
 
 /// Longest headers: IPv6 and a TCP header with all its options.
@@ -48,6 +49,13 @@ const NO_ITEM: u16 = u16::MAX;
 const TCP_HEADER_LEN: usize = 20;
 const TCP_ACK: u8 = 0x10;
 const TCP_PSH: u8 = 0x08;
+
+/// What super-packets are made of. Linux takes those of TCP since 2.6, those of UDP since 6.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
 
 /// Packets to write, in order.
 #[derive(Debug)]
@@ -131,18 +139,11 @@ impl TunBatch {
         }
     }
 
-    /// What may be joined: Linux takes TCP super-packets since 2.6, UDP ones since 6.2.
-    pub fn set_coalesce(&mut self, tcp: bool, udp: bool) {
-        self.coalesce_tcp = tcp;
-        self.coalesce_udp = udp;
-    }
-
-    /// Stops joining packets of one transport, which the device turned out to refuse.
-    pub(crate) fn refuse(&mut self, tcp: bool) {
-        if tcp {
-            self.coalesce_tcp = false;
-        } else {
-            self.coalesce_udp = false;
+    /// Stops joining packets of one protocol, whose super-packets the device does not take.
+    pub(crate) fn refuse(&mut self, protocol: Protocol) {
+        match protocol {
+            Protocol::Tcp => self.coalesce_tcp = false,
+            Protocol::Udp => self.coalesce_udp = false,
         }
     }
 
@@ -152,7 +153,7 @@ impl TunBatch {
         self.buffer.get_mut(start..start + MAX_DATAGRAM).unwrap_or_default()
     }
 
-    /// Queues the first `len` bytes of [`room`](Self::room). False if the batch is full and the packet was discarded.
+    /// Queues the first `len` bytes of [`room`](Self::room), one packet without padding behind it. False if the batch is full and the packet was discarded.
     pub fn commit(&mut self, len: usize) -> bool {
         let len = len.min(MAX_DATAGRAM);
         if len == 0 {
@@ -419,9 +420,13 @@ impl<'a> Write<'a> {
         self.item.count > 1
     }
 
-    /// Whether the packets are TCP.
-    pub(crate) fn is_tcp(&self) -> bool {
-        self.item.flow.is_some_and(|flow| matches!(flow.transport, Transport::Tcp { .. }))
+    /// What a super-packet consists of.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        let flow = self.item.flow.filter(|_| self.item.count > 1)?;
+        Some(match flow.transport {
+            Transport::Tcp { .. } => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+        })
     }
 
     /// What to hand to `writev`, the headers and at most 64 payloads.
