@@ -115,6 +115,23 @@ impl Node {
             Self::Stock(stock) => stock.address,
         }
     }
+
+    /// Every process that makes up the router, tunnels included.
+    ///
+    /// # Errors
+    /// If it was ended.
+    pub fn processes(&self) -> Result<Vec<&Process>> {
+        match self {
+            Self::Meshd(meshd) => Ok(vec![meshd.process.as_ref().context("this meshd was ended")?]),
+            Self::Stock(stock) => {
+                let daemons = match &stock.router {
+                    Daemon::Frr(frr) => frr.daemons(),
+                    Daemon::Bird(bird) => std::slice::from_ref(bird.process()),
+                };
+                Ok(daemons.iter().chain(stock.tunnels.iter().map(|tunnel| &tunnel.process)).collect())
+            }
+        }
+    }
 }
 
 /// What the others must know of a node before it runs.
@@ -400,7 +417,10 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 }
 
 /// The folder of the running program's profile, `target/debug` or `target/release`: tests are in `deps` below it.
-fn profile_dir() -> Result<PathBuf> {
+///
+/// # Errors
+/// If the program was deleted.
+pub fn profile_dir() -> Result<PathBuf> {
     let exe = env::current_exe()?;
     let dir = exe.parent().context("a program is in a folder")?;
     Ok(if dir.ends_with("deps") { dir.parent().context("deps is in a folder")? } else { dir }.to_owned())

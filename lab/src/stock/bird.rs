@@ -17,7 +17,7 @@ use crate::wait::wait_until;
 pub struct Bird {
     namespace: Namespace,
     socket: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
 impl Bird {
@@ -37,7 +37,7 @@ impl Bird {
             ensure!(socket.exists(), "{} does not exist", socket.display());
             Ok(())
         })?;
-        Ok(Self { namespace: namespace.clone(), socket, _process: process })
+        Ok(Self { namespace: namespace.clone(), socket, process })
     }
 
     /// What `birdc` prints.
@@ -49,6 +49,12 @@ impl Bird {
         let args: Vec<&str> =
             ["birdc", "-s", &socket].into_iter().chain(command.split_whitespace()).collect();
         self.namespace.run(&args)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// The rows below the header line that starts with `header`, split at white space.

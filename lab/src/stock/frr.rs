@@ -64,6 +64,12 @@ impl Frr {
         serde_json::from_str(&text).with_context(|| format!("{command} printed {text}"))
     }
 
+    /// Its processes.
+    #[must_use]
+    pub fn daemons(&self) -> &[Process] {
+        &self.daemons
+    }
+
     fn daemon(&mut self, name: &str, config: &str) -> Result<()> {
         let path = |suffix: &str| text(&self.dir.join(format!("{name}.{suffix}")));
         fs::write(path("conf"), config)?;
