@@ -8,6 +8,7 @@
 //! | [`stock`] | what others run: `wireguard-go`, FRR, BIRD, boringtun |
 //! | [`sim`] | whole meshes of production nodes in virtual time |
 //! | [`mesh`] | a topology of real `meshd` processes |
+//! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`probe`] | the longest silence between two namespaces |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
 //! | [`bench`] | throughput, CPU time and memory of one tunnel |

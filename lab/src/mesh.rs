@@ -1,1 +1,442 @@
-//! placeholder
+//! A topology of real routers: `meshd` at each node, or FRR or BIRD over `wireguard-go` where a test says so.
+//!
+//! The binaries are those of the profile the test itself was built with, brought up to date by one `cargo build` for each
+//! test program: cargo tells a test where the binaries of its own package are, but these belong to the package `meshd`, and
+//! nothing may depend on a stale one.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use molt_mesh::port::{TUNNEL_MTU, UNDERLAY};
+use molt_mesh::{Identity, MeshAddr, NodePublic};
+use serde_json::Value;
+
+use crate::netns::{Namespace, Net};
+use crate::process::Process;
+use crate::stock::{self, Bird, Engine, Frr, Peer, Router, RouterConfig, WireGuard};
+use crate::topology::Topology;
+use crate::wait::wait_until;
+
+/// Name of the interface of every `meshd`; each has a namespace to itself.
+pub const TUN: &str = "molt0";
+
+/// What runs at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Ours.
+    Meshd,
+    /// FRR over `wireguard-go`.
+    Frr,
+    /// BIRD over `wireguard-go`.
+    Bird,
+}
+
+/// A running mesh.
+#[derive(Debug)]
+pub struct Mesh {
+    /// One of these for each node of the topology. Dropped before the namespaces they run in.
+    pub nodes: Vec<Node>,
+    /// The underlay.
+    pub net: Net,
+}
+
+/// One router of a mesh.
+#[derive(Debug)]
+pub enum Node {
+    /// Ours.
+    Meshd(Meshd),
+    /// FRR or BIRD.
+    Stock(Stock),
+}
+
+/// A `meshd` and what it was told.
+#[derive(Debug)]
+pub struct Meshd {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its mesh address.
+    pub address: Ipv6Addr,
+    /// Its WireGuard key.
+    pub key: NodePublic,
+    /// Its configuration file; rewrite it and [`molt`](Self::molt) `reload`.
+    pub config: PathBuf,
+    /// Where its key is.
+    pub state_dir: PathBuf,
+    socket: PathBuf,
+    process: Option<Process>,
+}
+
+/// A stock router and its tunnels, one interface for each neighbour.
+#[derive(Debug)]
+pub struct Stock {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// The routing daemon.
+    pub router: Daemon,
+    /// Its tunnels, in the order of its neighbours.
+    pub tunnels: Vec<WireGuard>,
+}
+
+/// A stock routing daemon.
+#[derive(Debug)]
+pub enum Daemon {
+    /// FRR.
+    Frr(Frr),
+    /// BIRD.
+    Bird(Bird),
+}
+
+impl Daemon {
+    /// The daemon, whichever it is.
+    #[must_use]
+    pub fn as_router(&self) -> &dyn Router {
+        match self {
+            Self::Frr(frr) => frr,
+            Self::Bird(bird) => bird,
+        }
+    }
+}
+
+impl Node {
+    /// The address the mesh reaches it at.
+    #[must_use]
+    pub fn address(&self) -> Ipv6Addr {
+        match self {
+            Self::Meshd(meshd) => meshd.address,
+            Self::Stock(stock) => stock.address,
+        }
+    }
+
+    /// Every process that makes up the router, tunnels included.
+    ///
+    /// # Errors
+    /// If it was ended.
+    pub fn processes(&self) -> Result<Vec<&Process>> {
+        match self {
+            Self::Meshd(meshd) => Ok(vec![meshd.process.as_ref().context("this meshd was ended")?]),
+            Self::Stock(stock) => {
+                let daemons = match &stock.router {
+                    Daemon::Frr(frr) => frr.daemons(),
+                    Daemon::Bird(bird) => std::slice::from_ref(bird.process()),
+                };
+                Ok(daemons.iter().chain(stock.tunnels.iter().map(|tunnel| &tunnel.process)).collect())
+            }
+        }
+    }
+}
+
+/// What the others must know of a node before it runs.
+struct Plan {
+    role: Role,
+    key: NodePublic,
+    address: Ipv6Addr,
+    /// Of a stock node, which has a file of its own for it.
+    identity: Identity,
+}
+
+impl Mesh {
+    /// Builds the underlay and starts a `meshd` at every node.
+    ///
+    /// # Errors
+    /// If anything of it does not start.
+    pub fn start(topology: Topology) -> Result<Self> {
+        let roles = vec![Role::Meshd; topology.nodes];
+        Self::start_mixed(topology, &roles)
+    }
+
+    /// The same with other routers at some nodes.
+    ///
+    /// # Errors
+    /// If anything of it does not start, or there are not as many roles as nodes.
+    pub fn start_mixed(topology: Topology, roles: &[Role]) -> Result<Self> {
+        ensure!(roles.len() == topology.nodes, "{} roles for {} nodes", roles.len(), topology.nodes);
+        let net = Net::new(topology)?;
+        let plans: Vec<Plan> = roles
+            .iter()
+            .zip(1..)
+            .zip(&net.nodes)
+            .map(|((role, number), namespace)| plan(*role, number, namespace))
+            .collect::<Result<_>>()?;
+        let mut mesh = Self { nodes: Vec::new(), net };
+        for (node, plan) in plans.iter().enumerate() {
+            let namespace = mesh.net.nodes.get(node).context("a namespace for each node")?.clone();
+            let peers = mesh.peers(node, &plans)?;
+            let started = match plan.role {
+                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers)?),
+                Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers)?),
+            };
+            mesh.nodes.push(started);
+        }
+        Ok(mesh)
+    }
+
+    /// The `meshd` at a node.
+    ///
+    /// # Errors
+    /// If something else runs there.
+    pub fn meshd(&mut self, node: usize) -> Result<&mut Meshd> {
+        match self.nodes.get_mut(node) {
+            Some(Node::Meshd(meshd)) => Ok(meshd),
+            _ => bail!("there is no meshd at node {node}"),
+        }
+    }
+
+    /// The stock router at a node.
+    ///
+    /// # Errors
+    /// If something else runs there.
+    pub fn router(&self, node: usize) -> Result<&dyn Router> {
+        match self.nodes.get(node) {
+            Some(Node::Stock(stock)) => Ok(stock.router.as_router()),
+            _ => bail!("there is no stock router at node {node}"),
+        }
+    }
+
+    /// Waits until each node's kernel gets an answer to `ping` from each other node.
+    ///
+    /// # Errors
+    /// After `timeout`, with the first pair that fails.
+    pub fn wait_reachable(&self, timeout: Duration) -> Result<Duration> {
+        let all = wait_until("every node to reach every other", timeout, || {
+            for (from, namespace) in self.net.nodes.iter().enumerate() {
+                for (to, node) in self.nodes.iter().enumerate().filter(|(to, _)| *to != from) {
+                    let address = node.address().to_string();
+                    let output = namespace.try_run(&["ping", "-c1", "-W1", &address])?;
+                    ensure!(output.status.success(), "{from} does not reach {to} ({address})");
+                }
+            }
+            Ok(())
+        });
+        all.map(|((), took)| took)
+    }
+
+    fn peers(&self, node: usize, plans: &[Plan]) -> Result<Vec<Neighbour>> {
+        let links = self.net.topology.links.iter().enumerate();
+        let ours = links.filter_map(|(link, &(a, b))| match node {
+            _ if node == a => Some((link, 1, b)),
+            _ if node == b => Some((link, 0, a)),
+            _ => None,
+        });
+        ours.map(|(link, far_end, far)| {
+            let plan = plans.get(far).context("a plan for each node")?;
+            // Every second underlay is IPv6.
+            let address: IpAddr = match link % 2 {
+                0 => Net::ipv4(link, far_end).into(),
+                _ => Net::ipv6(link, far_end).into(),
+            };
+            Ok(Neighbour {
+                key: plan.key,
+                endpoint: SocketAddr::new(address, port(plan.role, link)?),
+                local_port: port(plans.get(node).context("a plan for each node")?.role, link)?,
+                stock: (plan.role != Role::Meshd).then_some(plan.address),
+            })
+        })
+        .collect()
+    }
+}
+
+/// The other end of one tunnel.
+struct Neighbour {
+    key: NodePublic,
+    endpoint: SocketAddr,
+    local_port: u16,
+    /// The address a stock router announces.
+    stock: Option<Ipv6Addr>,
+}
+
+/// `meshd` has one port for all its neighbours, a stock router one interface and port for each.
+fn port(role: Role, link: usize) -> Result<u16> {
+    match role {
+        Role::Meshd => Ok(UNDERLAY),
+        Role::Frr | Role::Bird => Ok(UNDERLAY + 1 + u16::try_from(link)?),
+    }
+}
+
+fn plan(role: Role, number: u16, namespace: &Namespace) -> Result<Plan> {
+    let identity = stock::identity(u8::try_from(number).context("at most 255 nodes in namespaces")?);
+    let (key, address) = match role {
+        Role::Meshd => new_identity(&state_dir(namespace))?,
+        Role::Frr | Role::Bird => {
+            (*identity.node_public(), RouterConfig::numbered(number, Vec::new()).address)
+        }
+    };
+    Ok(Plan { role, key, address, identity })
+}
+
+fn state_dir(namespace: &Namespace) -> PathBuf {
+    namespace.dir().join("state")
+}
+
+/// `molt id new`: a key of its own for each node of each run.
+fn new_identity(state_dir: &Path) -> Result<(NodePublic, Ipv6Addr)> {
+    let mut command = Command::new(binary("molt")?);
+    command.args(["id", "new", "--json", "--state-dir"]).arg(state_dir);
+    let answer = json(&command.output()?)?;
+    let key = answer["wireguard_key"].as_str().context("no wireguard_key in the answer of molt id new")?;
+    let key: [u8; 32] =
+        STANDARD.decode(key)?.try_into().map_err(|_| anyhow!("{key} is not a key of 32 bytes"))?;
+    let address = answer["address"].as_str().context("no address in the answer of molt id new")?;
+    Ok((NodePublic::from_bytes(key), address.parse::<MeshAddr>()?.ip()))
+}
+
+impl Meshd {
+    fn start(namespace: Namespace, plan: &Plan, node: usize, peers: &[Neighbour]) -> Result<Self> {
+        let dir = namespace.dir().to_owned();
+        let (config, socket) = (dir.join("meshd.toml"), dir.join("molt.sock"));
+        fs::write(&config, toml(node, peers)?)?;
+        let state_dir = state_dir(&namespace);
+        let (address, key) = (plan.address, plan.key);
+        let mut meshd = Self { namespace, address, key, config, state_dir, socket, process: None };
+        meshd.run()?;
+        Ok(meshd)
+    }
+
+    /// Starts the daemon, again if it has ended, and waits until it answers.
+    ///
+    /// # Errors
+    /// If it ends instead, with its log.
+    pub fn run(&mut self) -> Result<()> {
+        let mut command = self.namespace.command(binary("meshd")?);
+        command.arg("--config").arg(&self.config);
+        command.arg("--state-dir").arg(&self.state_dir);
+        command.arg("--socket").arg(&self.socket);
+        // The old one must be reaped, and its socket is not to be taken for the new one's.
+        self.process = None;
+        let _ = fs::remove_file(&self.socket);
+        let mut process = self.namespace.spawn_command("meshd", command)?;
+        wait_until("meshd to answer", Duration::from_secs(10), || {
+            process.check_alive()?;
+            self.molt(&["status"])
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// The process, for its memory, its signals and its log.
+    ///
+    /// # Errors
+    /// If it was ended.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("this meshd was ended")
+    }
+
+    /// Ends it as a service manager does.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.process.take().context("this meshd was ended")?.terminate()
+    }
+
+    /// Ends it as a crash does.
+    ///
+    /// # Errors
+    /// If it was ended before.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("this meshd was ended")?.kill()
+    }
+
+    /// What a `molt` command answers with `--json`.
+    ///
+    /// # Errors
+    /// If it fails, with what it said.
+    pub fn molt(&self, args: &[&str]) -> Result<Value> {
+        json(&self.molt_output(&[args, &["--json"]].concat())?)
+    }
+
+    /// What a `molt` command prints for people, and its status.
+    ///
+    /// # Errors
+    /// If it is stuck.
+    pub fn molt_output(&self, args: &[&str]) -> Result<Output> {
+        let (molt, socket) = (binary("molt")?, self.socket.to_string_lossy());
+        let molt = molt.to_string_lossy();
+        self.namespace.try_run(&[&[&*molt, "--socket", &*socket], args].concat())
+    }
+}
+
+fn toml(node: usize, peers: &[Neighbour]) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "[node]\nname = \"n{node}\"\n[underlay]\nlisten = \"[::]:{UNDERLAY}\"")?;
+    writeln!(text, "[tun]\nname = \"{TUN}\"")?;
+    for peer in peers {
+        let key = STANDARD.encode(peer.key.as_bytes());
+        writeln!(text, "[[peer]]\nwireguard_key = \"{key}\"\nendpoint = \"{}\"", peer.endpoint)?;
+        if let Some(address) = peer.stock {
+            writeln!(text, "stock = true\nallow = [\"{address}/128\"]")?;
+        }
+    }
+    Ok(text)
+}
+
+impl Stock {
+    fn start(namespace: &Namespace, plan: &Plan, node: usize, peers: &[Neighbour]) -> Result<Self> {
+        let mtu = u32::try_from(TUNNEL_MTU)?;
+        let tunnel = |peer: &Neighbour| {
+            let far = Peer { key: peer.key, endpoint: Some(peer.endpoint) };
+            WireGuard::start(namespace, &Engine::installed(), &plan.identity, peer.local_port, mtu, &[far])
+        };
+        let tunnels: Vec<WireGuard> = peers.iter().map(tunnel).collect::<Result<_>>()?;
+        let interfaces = tunnels.iter().map(|tunnel| tunnel.interface().to_owned()).collect();
+        let config = RouterConfig::numbered(u16::try_from(node + 1)?, interfaces);
+        let router = match plan.role {
+            Role::Frr => Daemon::Frr(Frr::start(namespace, &config)?),
+            Role::Bird => Daemon::Bird(Bird::start(namespace, &config)?),
+            Role::Meshd => bail!("meshd is not a stock router"),
+        };
+        Ok(Self { address: plan.address, router, tunnels })
+    }
+}
+
+fn json(output: &Output) -> Result<Value> {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{}: {out}{err}", output.status);
+    serde_json::from_str(&out).with_context(|| format!("not JSON: {out}"))
+}
+
+/// Where a binary of the package `meshd` is: beside the folder of the running test, brought up to date once.
+///
+/// # Errors
+/// If it does not compile.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    static PROFILE: LazyLock<Result<PathBuf, String>> =
+        LazyLock::new(|| build().map_err(|error| format!("{error:#}")));
+    let profile = PROFILE.as_ref().map_err(|error| anyhow!("{error}"))?;
+    let path = profile.join(name);
+    ensure!(path.exists(), "{} does not exist", path.display());
+    Ok(path)
+}
+
+/// The folder of the running program's profile, `target/debug` or `target/release`: tests are in `deps` below it.
+///
+/// # Errors
+/// If the program was deleted.
+pub fn profile_dir() -> Result<PathBuf> {
+    let exe = env::current_exe()?;
+    let dir = exe.parent().context("a program is in a folder")?;
+    Ok(if dir.ends_with("deps") { dir.parent().context("deps is in a folder")? } else { dir }.to_owned())
+}
+
+fn build() -> Result<PathBuf> {
+    let profile = profile_dir()?;
+    let target = profile.parent().context("a profile is in the target folder")?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "meshd", "--bins", "--target-dir"]).arg(target);
+    command.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    let output = command.output().context("run cargo build")?;
+    ensure!(output.status.success(), "cargo build: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(profile)
+}

@@ -6,8 +6,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output, Stdio};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,10 +29,13 @@ const COMMAND_TIMEOUT: &str = "60";
 static SWEEP: Once = Once::new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A network namespace with a directory for the files of what runs in it. Dropping it ends whatever still runs inside and
-/// removes both.
+/// A network namespace with a directory for the files of what runs in it. When the last clone is dropped, whatever still
+/// runs inside is ended and both are removed.
+#[derive(Debug, Clone)]
+pub struct Namespace(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Namespace {
+struct Inner {
     name: String,
     dir: TempDir,
 }
@@ -53,7 +56,7 @@ impl Namespace {
         let name = format!("{PREFIX}{}-{number}-{label}", process::id());
         let dir = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir()?;
         finish("ip netns add", ip(&["netns", "add", &name]).output())?;
-        let namespace = Self { name, dir };
+        let namespace = Self(Arc::new(Inner { name, dir }));
         namespace.ip("link set lo up")?;
         namespace.sysctl("net/ipv6/conf/all/accept_dad", "0")?;
         namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
@@ -64,19 +67,19 @@ impl Namespace {
     /// The name `ip netns` knows it by.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// A directory that lives as long as the namespace.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        self.0.dir.path()
     }
 
     /// A command that will run inside.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = ip(&["netns", "exec", &self.name]);
+        let mut command = ip(&["netns", "exec", self.name()]);
         command.arg(program.as_ref());
         command
     }
@@ -89,7 +92,7 @@ impl Namespace {
         let mut command = self.command("timeout");
         command.args(["--kill-after=5", COMMAND_TIMEOUT]).args(args).stdin(Stdio::null());
         let output = command.output().with_context(|| format!("run {args:?}"))?;
-        ensure!(output.status.code() != Some(124), "{args:?} in {} was stuck", self.name);
+        ensure!(output.status.code() != Some(124), "{args:?} in {} was stuck", self.name());
         Ok(output)
     }
 
@@ -98,7 +101,7 @@ impl Namespace {
     /// # Errors
     /// If it is stuck or fails, with what it said.
     pub fn run(&self, args: &[&str]) -> Result<String> {
-        finish(&format!("{args:?} in {}", self.name), self.try_run(args).map_err(std::io::Error::other))
+        finish(&format!("{args:?} in {}", self.name()), self.try_run(args).map_err(std::io::Error::other))
     }
 
     /// Starts a daemon inside, its log in [`dir`](Self::dir).
@@ -118,7 +121,7 @@ impl Namespace {
     /// If it cannot be started.
     pub fn spawn_command(&self, what: &str, command: Command) -> Result<Process> {
         let log = self.dir().join(format!("{what}.log"));
-        Process::spawn(&format!("{what} in {}", self.name), command, &log)
+        Process::spawn(&format!("{what} in {}", self.name()), command, &log)
     }
 
     /// Runs `ip` inside; the words of `line` are its arguments.
@@ -126,7 +129,7 @@ impl Namespace {
     /// # Errors
     /// What `ip` said.
     pub fn ip(&self, line: &str) -> Result<String> {
-        let args: Vec<&str> = ["-n", &self.name].into_iter().chain(line.split_whitespace()).collect();
+        let args: Vec<&str> = ["-n", self.name()].into_iter().chain(line.split_whitespace()).collect();
         finish(&format!("ip {}", args.join(" ")), ip(&args).output())
     }
 
@@ -153,7 +156,7 @@ impl Namespace {
     /// # Errors
     /// If the namespace cannot be entered.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let handle = File::open(Path::new(NAMESPACES).join(&self.name))?;
+        let handle = File::open(Path::new(NAMESPACES).join(self.name()))?;
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 setns(handle, CloneFlags::CLONE_NEWNET).context("enter a network namespace")?;
@@ -164,7 +167,7 @@ impl Namespace {
     }
 }
 
-impl Drop for Namespace {
+impl Drop for Inner {
     fn drop(&mut self) {
         remove(&self.name);
     }
@@ -189,7 +192,7 @@ impl Link {
     /// If a name is taken or longer than 15 bytes.
     pub fn new(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<Self> {
         let ends = [a, b].map(|(namespace, interface)| End {
-            namespace: namespace.name.clone(),
+            namespace: namespace.name().to_owned(),
             interface: interface.to_owned(),
         });
         let [left, right] = &ends;
@@ -302,6 +305,16 @@ impl Net {
             }
         }
         Ok(Self { nodes, links, topology })
+    }
+
+    /// The number of the link between two nodes.
+    ///
+    /// # Errors
+    /// If they are not neighbours.
+    pub fn link(&self, a: usize, b: usize) -> Result<usize> {
+        let wanted = (a.min(b), a.max(b));
+        let found = self.topology.links.iter().position(|link| *link == wanted);
+        found.with_context(|| format!("{a} and {b} are not joined"))
     }
 
     /// The IPv4 address of one end of a link: 0 is the smaller node's.

@@ -18,6 +18,20 @@ const GRACE: Duration = Duration::from_secs(4);
 /// Lines of a log that are shown when a test fails.
 const SHOWN_LINES: usize = 60;
 
+/// `USER_HZ`: the unit of CPU time in `/proc`, the same on every Linux architecture we run on.
+const TICKS_PER_SECOND: u32 = 100;
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// CPU time since its start, user and system.
+    pub cpu: Duration,
+    /// Resident memory in bytes.
+    pub rss: u64,
+    /// The most resident memory it ever had.
+    pub peak_rss: u64,
+}
+
 /// A running child. Dropping it ends and reaps it; in a failing test its log is printed first.
 #[derive(Debug)]
 pub struct Process {
@@ -52,6 +66,30 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn usage(&self) -> Result<Usage> {
+        let read = |file: &str| {
+            let path = format!("/proc/{}/{file}", self.id());
+            fs::read_to_string(&path).with_context(|| format!("read {path} of {}", self.what))
+        };
+        // The second field, the name in parentheses, may contain spaces; the 14th and 15th are CPU time.
+        let stat = read("stat")?;
+        let (_, fields) = stat.rsplit_once(')').context("a name in parentheses")?;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+        let ticks: u32 = times.sum::<Result<u32, _>>()?;
+        let status = read("status")?;
+        let bytes = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.and_then(|rest| rest.split_whitespace().next()).context(name.to_owned())?;
+            Ok(kilobytes.parse::<u64>()? * 1024)
+        };
+        let cpu = Duration::from_secs(ticks.into()) / TICKS_PER_SECOND;
+        Ok(Usage { cpu, rss: bytes("VmRSS:")?, peak_rss: bytes("VmHWM:")? })
     }
 
     /// Fails, with the log, if the process has ended.

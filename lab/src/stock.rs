@@ -8,14 +8,14 @@ pub mod frr;
 pub mod wireguard;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use molt_mesh::{Identity, MESH_PREFIX, Prefix, Seed};
 use serde_json::Value;
 
-use crate::netns::{Namespace, Net};
+use crate::netns::Namespace;
 use crate::wait::wait_until;
 
 pub use bird::Bird;
@@ -163,24 +163,4 @@ pub fn wait_route(namespace: &Namespace, address: Ipv6Addr, timeout: Duration) -
         Ok(())
     });
     found.map(|((), took)| took)
-}
-
-/// Runs `wireguard-go` at both ends of link number `link` and returns the two tunnels, the smaller node's first.
-///
-/// `identity(n + 1)` is the key of node `n`. The port is 51820 plus the link's number, for a stock router has one interface
-/// for each neighbour.
-///
-/// # Errors
-/// As [`WireGuard::start`].
-pub fn wireguard_link(net: &Net, link: usize, mtu: u32) -> Result<[WireGuard; 2]> {
-    let &(a, b) = net.topology.links.get(link).context("no such link")?;
-    let port = 51820 + u16::try_from(link)?;
-    let start = |end: usize, node: usize, other: usize| {
-        let namespace = net.nodes.get(node).context("no such node")?;
-        let key = |node: usize| Ok::<_, anyhow::Error>(identity(u8::try_from(node + 1)?));
-        let endpoint = SocketAddr::new(IpAddr::V4(Net::ipv4(link, 1 - end)), port);
-        let peer = Peer { key: *key(other)?.node_public(), endpoint: Some(endpoint) };
-        WireGuard::start(namespace, &Engine::installed(), &key(node)?, port, mtu, &[peer])
-    };
-    Ok([start(0, a, b)?, start(1, b, a)?])
 }

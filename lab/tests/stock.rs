@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use molt_lab::netns::Net;
+use molt_lab::mesh::{Mesh, Node, Role};
 use molt_lab::probe::Probe;
-use molt_lab::stock::{Bird, Frr, Router, RouterConfig, kernel_routes, wait_route, wireguard_link};
+use molt_lab::stock::{kernel_routes, wait_route};
 use molt_lab::topology::Topology;
 use molt_lab::wait::wait_until;
+use molt_mesh::Prefix;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -14,45 +15,70 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// 0 (FRR) === wireguard-go === 1 (BIRD)
 /// ```
 #[test]
-fn frr_and_bird_over_wireguard_go_are_full_watched_by_bfd_and_fail_over_silently() {
-    let net = Net::new(Topology::line(2)).unwrap();
-    let [left, right] = wireguard_link(&net, 0, 1280).unwrap();
-    let config = |number, interface: &str| RouterConfig::numbered(number, vec![interface.to_owned()]);
-    let (at_frr, at_bird) = (config(1, left.interface()), config(2, right.interface()));
-    let frr = Frr::start(&net.nodes[0], &at_frr).unwrap();
-    let bird = Bird::start(&net.nodes[1], &at_bird).unwrap();
-
-    frr.wait_full(1, MINUTE).unwrap();
-    bird.wait_full(1, MINUTE).unwrap();
-    frr.wait_bfd_up(1, MINUTE).unwrap();
-    bird.wait_bfd_up(1, MINUTE).unwrap();
-    assert_eq!(frr.bfd_sessions().unwrap()[0].peer, right.link_local());
-    assert_eq!(bird.neighbours().unwrap()[0].router_id, at_frr.router_id);
-    wait_route(&net.nodes[0], at_bird.address, MINUTE).unwrap();
-    wait_route(&net.nodes[1], at_frr.address, MINUTE).unwrap();
-    for (node, to) in [(0, at_bird.address), (1, at_frr.address)] {
-        net.nodes[node].run(&["ping", "-c3", "-i0.2", "-W2", &to.to_string()]).unwrap();
+fn frr_and_bird_over_wireguard_go_are_full_watched_by_bfd_and_reach_each_other() {
+    let mesh = Mesh::start_mixed(Topology::line(2), &[Role::Frr, Role::Bird]).unwrap();
+    for (node, other) in [(0, 1), (1, 0)] {
+        let router = mesh.router(node).unwrap();
+        router.wait_full(1, MINUTE).unwrap();
+        router.wait_bfd_up(1, MINUTE).unwrap();
+        let Node::Stock(peer) = &mesh.nodes[other] else { panic!("both are stock routers") };
+        assert_eq!(router.bfd_sessions().unwrap()[0].peer, peer.tunnels[0].link_local());
+        assert_eq!(router.neighbours().unwrap()[0].router_id, format!("10.255.0.{}", other + 1));
+        wait_route(&mesh.net.nodes[node], peer.address, MINUTE).unwrap();
     }
+    for (node, other) in [(0, 1), (1, 0)] {
+        let address = mesh.nodes[other].address().to_string();
+        mesh.net.nodes[node].run(&["ping", "-c3", "-i0.2", "-W2", &address]).unwrap();
+    }
+}
 
-    let probe = Probe::start(&net.nodes[0], &net.nodes[1], at_frr.address, at_bird.address).unwrap();
+/// ```text
+/// 0 (FRR) ===x=== 1 (FRR)
+///  ||              ||
+/// 3 (FRR) ======= 2 (FRR)
+/// ```
+///
+/// What others achieve, measured by the same instruments as ours: 230 to 275 ms on an idle machine. (BIRD in a corner may
+/// take up to a second: it calculates routes once a second, and may send our flow back where it came from until then.)
+#[test]
+fn a_square_of_stock_routers_moves_its_traffic_after_a_silent_cut() {
+    let mesh = Mesh::start_mixed(Topology::square(), &[Role::Frr; 4]).unwrap();
+    for node in 0..4 {
+        mesh.router(node).unwrap().wait_full(2, MINUTE).unwrap();
+        mesh.router(node).unwrap().wait_bfd_up(2, MINUTE).unwrap();
+    }
+    mesh.wait_reachable(MINUTE).unwrap();
+    // Two ways to the opposite corner at each of the four: all have the whole link-state database.
+    wait_until("equal-cost paths to the opposite corners", MINUTE, || {
+        for (node, namespace) in mesh.net.nodes.iter().enumerate() {
+            let routes = kernel_routes(namespace)?;
+            let opposite = Prefix::host(mesh.nodes[(node + 2) % 4].address());
+            anyhow::ensure!(routes.get(&opposite).is_some_and(|via| via.len() == 2), "{node} has {routes:?}");
+        }
+        Ok(())
+    })
+    .unwrap();
+
+    let (near, far) = (&mesh.net.nodes[0], &mesh.net.nodes[1]);
+    let probe = Probe::start(near, far, mesh.nodes[0].address(), mesh.nodes[1].address()).unwrap();
     wait_until("the probe is answered", MINUTE, || {
-        anyhow::ensure!(probe.silence().received > 10);
+        anyhow::ensure!(probe.silence().received > 100);
         Ok(())
     })
     .unwrap();
-    net.links[0].cut().unwrap();
-    let ((), took) = wait_until("BFD takes the route away", MINUTE, || {
-        let routes = kernel_routes(&net.nodes[0])?;
-        anyhow::ensure!(!routes.contains_key(&molt_mesh::Prefix::host(at_bird.address)), "{routes:?}");
-        Ok(())
-    })
-    .unwrap();
-    assert!(took < Duration::from_secs(1), "{took:?}");
-    net.links[0].heal().unwrap();
     probe.reset();
-    wait_until("the probe is answered again", MINUTE, || {
-        anyhow::ensure!(probe.silence().received > 10);
+    mesh.net.links[mesh.net.link(0, 1).unwrap()].cut().unwrap();
+    wait_until("the traffic moves", MINUTE, || {
+        let silence = probe.silence();
+        anyhow::ensure!(
+            silence.longest > Duration::from_millis(150),
+            "the cut does not show yet: {silence:?}"
+        );
+        anyhow::ensure!(silence.current < Duration::from_millis(50), "{silence:?}");
         Ok(())
     })
     .unwrap();
+    let outage = probe.silence().longest;
+    println!("outage {outage:?}");
+    assert!(outage < Duration::from_secs(1), "{outage:?}");
 }

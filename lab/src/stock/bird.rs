@@ -14,18 +14,18 @@ use crate::wait::wait_until;
 
 /// BIRD in a namespace.
 #[derive(Debug)]
-pub struct Bird<'a> {
-    namespace: &'a Namespace,
+pub struct Bird {
+    namespace: Namespace,
     socket: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
-impl<'a> Bird<'a> {
+impl Bird {
     /// Starts `bird` and puts the router's address on the loopback.
     ///
     /// # Errors
     /// If BIRD is missing or refuses its configuration.
-    pub fn start(namespace: &'a Namespace, config: &RouterConfig) -> Result<Self> {
+    pub fn start(namespace: &Namespace, config: &RouterConfig) -> Result<Self> {
         namespace.forward_ipv6()?;
         namespace.ip(&format!("addr add {}/128 dev lo", config.address))?;
         let (conf, socket) = (namespace.dir().join("bird.conf"), namespace.dir().join("bird.ctl"));
@@ -37,7 +37,7 @@ impl<'a> Bird<'a> {
             ensure!(socket.exists(), "{} does not exist", socket.display());
             Ok(())
         })?;
-        Ok(Self { namespace, socket, _process: process })
+        Ok(Self { namespace: namespace.clone(), socket, process })
     }
 
     /// What `birdc` prints.
@@ -49,6 +49,12 @@ impl<'a> Bird<'a> {
         let args: Vec<&str> =
             ["birdc", "-s", &socket].into_iter().chain(command.split_whitespace()).collect();
         self.namespace.run(&args)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// The rows below the header line that starts with `header`, split at white space.
@@ -82,7 +88,7 @@ fn bird_conf(config: &RouterConfig) -> Result<String> {
     Ok(text)
 }
 
-impl Router for Bird<'_> {
+impl Router for Bird {
     fn neighbours(&self) -> Result<Vec<Neighbour>> {
         // Router ID  Pri  State  DTime  Interface  Router IP
         let rows = self.table("show ospf neighbors mesh", "Router ID")?;

@@ -21,24 +21,24 @@ const MS: Duration = Duration::from_millis(1);
 
 /// FRR in a namespace.
 #[derive(Debug)]
-pub struct Frr<'a> {
-    namespace: &'a Namespace,
+pub struct Frr {
+    namespace: Namespace,
     dir: PathBuf,
     /// `zebra` last, because the others want to say goodbye to it.
     daemons: Vec<Process>,
 }
 
-impl<'a> Frr<'a> {
+impl Frr {
     /// Starts the three daemons and puts the router's address on the loopback.
     ///
     /// # Errors
     /// If FRR is missing or refuses its configuration.
-    pub fn start(namespace: &'a Namespace, config: &RouterConfig) -> Result<Self> {
+    pub fn start(namespace: &Namespace, config: &RouterConfig) -> Result<Self> {
         namespace.forward_ipv6()?;
         namespace.ip(&format!("addr add {}/128 dev lo", config.address))?;
         let dir = namespace.dir().join("frr");
         fs::create_dir(&dir)?;
-        let mut frr = Self { namespace, dir, daemons: Vec::new() };
+        let mut frr = Self { namespace: namespace.clone(), dir, daemons: Vec::new() };
         frr.daemon("zebra", "")?;
         let bfd =
             "bfd\n profile mesh\n  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n";
@@ -62,6 +62,12 @@ impl<'a> Frr<'a> {
     pub fn vtysh_json(&self, command: &str) -> Result<Value> {
         let text = self.vtysh(command)?;
         serde_json::from_str(&text).with_context(|| format!("{command} printed {text}"))
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub fn daemons(&self) -> &[Process] {
+        &self.daemons
     }
 
     fn daemon(&mut self, name: &str, config: &str) -> Result<()> {
@@ -106,7 +112,7 @@ fn ospf6d(config: &RouterConfig) -> Result<String> {
     Ok(text)
 }
 
-impl Router for Frr<'_> {
+impl Router for Frr {
     fn neighbours(&self) -> Result<Vec<Neighbour>> {
         let answer = self.vtysh_json("show ipv6 ospf6 neighbor json")?;
         let neighbours = answer["neighbors"].as_array().context("no list of neighbours")?;

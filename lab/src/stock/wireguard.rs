@@ -102,6 +102,8 @@ impl WireGuard {
         fs::write(&file, text)?;
         fs::set_permissions(&file, Permissions::from_mode(0o600))?;
         namespace.run(&["wg", "setconf", &interface, &file.to_string_lossy()])?;
+        // Some kernels add a random link-local address of their own, and then the two compete as source address.
+        namespace.ip(&format!("link set {interface} addrgenmode none"))?;
         namespace.ip(&format!("link set {interface} mtu {mtu} up"))?;
         let link_local = identity.link_local();
         namespace.ip(&format!("addr replace {link_local}/64 dev {interface} nodad"))?;

@@ -186,7 +186,7 @@ impl Daemon {
         };
         api::Routes {
             schema: schema::ROUTES.into(),
-            routes: ospf.routes().map(route).collect(),
+            routes: ospf.routes().map(|it| route(&it)).collect(),
             rejected: ospf.rejected_routes().iter().map(rejected).collect(),
         }
     }
