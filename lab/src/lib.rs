@@ -7,7 +7,6 @@
 //! | [`process`] | children whose log is shown when a test fails and which never outlive it |
 //! | [`stock`] | what others run: `wireguard-go`, FRR, BIRD, boringtun |
 //! | [`sim`] | whole meshes of production nodes in virtual time |
-//! | [`mesh`] | a topology of real `meshd` processes |
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`probe`] | the longest silence between two namespaces |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |

@@ -39,7 +39,8 @@ fn a_line_of_five_converges_and_carries_packets() {
         let mut sim = Sim::new(Topology::line(5), Options::default(), seed);
         sim.run_for(Duration::from_secs(20));
         assert_at_rest(&sim, seed);
-        everyone_reaches_everyone(&mut sim, &[0, 1, 2, 3, 4]).unwrap_or_else(|fault| panic!("LAB_SEED={seed}: {fault}"));
+        everyone_reaches_everyone(&mut sim, &[0, 1, 2, 3, 4])
+            .unwrap_or_else(|fault| panic!("LAB_SEED={seed}: {fault}"));
     }
 }
 
@@ -111,7 +112,8 @@ fn a_silent_cut_in_a_square_is_healed_in_a_third_of_a_second() {
     for seed in seeds(0..50) {
         // 0 and 2 are opposite corners; the way over 1 is cheaper.
         let topology = Topology::square();
-        let costs = topology.links.iter().map(|link| if link.0 == 3 || link.1 == 3 { 20 } else { 10 }).collect();
+        let costs =
+            topology.links.iter().map(|link| if link.0 == 3 || link.1 == 3 { 20 } else { 10 }).collect();
         let mut sim = Sim::new(topology, Options { costs, ..Options::default() }, seed);
         sim.run_for(Duration::from_secs(20));
         assert_at_rest(&sim, seed);
