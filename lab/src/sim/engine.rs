@@ -49,6 +49,7 @@ impl Engine for PlainEngine {
             pending: None,
             retry_at: None,
             unanswered_since: None,
+            last_stamp: 0,
             next_tick: Time::ZERO,
         }
     }
@@ -85,6 +86,8 @@ pub struct PlainTunnel {
     retry_at: Option<Time>,
     /// When the first message was sent that nothing has come back after.
     unanswered_since: Option<Time>,
+    /// Timestamp of the last initiation that was accepted.
+    last_stamp: u64,
     next_tick: Time,
 }
 
@@ -185,9 +188,10 @@ impl PlainTunnel {
 }
 
 impl Tunnel for PlainTunnel {
-    fn seal(&mut self, packet: &[u8], out: &mut [u8], _now: Time) -> Sealed {
+    fn seal(&mut self, packet: &[u8], out: &mut [u8], now: Time) -> Sealed {
         match &mut self.current {
             Some(session) if out.len() >= packet.len() + HEADER + TAG => {
+                self.unanswered_since.get_or_insert(now);
                 Sealed::Data(session.seal(packet, out))
             }
             _ => Sealed::NoSession,
@@ -200,6 +204,12 @@ impl Tunnel for PlainTunnel {
                 if datagram.get(8..40) != Some(self.remote.as_bytes()) {
                     return Opened::Rejected;
                 }
+                // The timestamp of WireGuard: an initiation counts once.
+                let stamp = u64::from(word(datagram, 72)) | u64::from(word(datagram, 76)) << 32;
+                if stamp <= self.last_stamp {
+                    return Opened::Rejected;
+                }
+                self.last_stamp = stamp;
                 let theirs = word(datagram, 4);
                 let ours = self.fresh_index();
                 self.next = Some(Session::new(ours, theirs));
@@ -236,6 +246,8 @@ impl Tunnel for PlainTunnel {
         message[4..8].copy_from_slice(&index.to_le_bytes());
         message[8..40].copy_from_slice(self.me.as_bytes());
         message[40..72].copy_from_slice(self.remote.as_bytes());
+        let stamp = 1 + u64::try_from(now.since_start().as_micros()).unwrap_or(u64::MAX - 1);
+        message[72..80].copy_from_slice(&stamp.to_le_bytes());
         Some(148)
     }
 
