@@ -99,7 +99,7 @@ impl Entry {
 pub(super) enum Change {
     /// Nothing the calculation depends on.
     None,
-    /// Prefixes or names; the graph is the same.
+    /// Prefixes; the graph is the same.
     Leaves,
     /// The graph.
     Graph,
@@ -279,7 +279,7 @@ impl Lsdb {
 const fn change_of(ls_type: LsType) -> Change {
     match ls_type {
         LsType::ROUTER | LsType::NETWORK => Change::Graph,
-        LsType::INTRA_AREA_PREFIX | LsType::ROUTER_INFORMATION => Change::Leaves,
+        LsType::INTRA_AREA_PREFIX => Change::Leaves,
         _ => Change::None,
     }
 }
