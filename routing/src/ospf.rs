@@ -40,6 +40,7 @@
 //! - A Hello with other intervals is not dropped; they are adopted (RFC 7503 section 5.1 is as lenient). A Hello that does
 //!   not list us is answered at once.
 //! - An MTU below ours is adopted, because stock routers insist on equality.
+//! - An interface has one neighbour: a tunnel has one peer. Another Router ID on it replaces the neighbour.
 //! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel
 //!   proves the neighbour better than a hop limit does.
 //! - The number of LSAs is bounded, in all and for each originator. One too many is acknowledged and forgotten.

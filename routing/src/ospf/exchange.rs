@@ -8,7 +8,7 @@ use molt_mesh::{LinkId, Time};
 use super::Ospf;
 use super::consts::{DESCRIPTION_LEN, LSA_HEADER_LEN, REQUEST_LEN, description, options};
 use super::lsa::LsaKey;
-use super::lsdb::LsaRef;
+use super::lsdb::{LsaRef, MAX_LSAS};
 use super::neighbor::{Event, State};
 use super::packet::{Description, PacketBody, Reject};
 
@@ -192,7 +192,7 @@ impl Ospf {
             let newer = match self.lsdb.get(&at) {
                 Some(entry) => header.compare(&entry.header(now)),
                 // What there is no room for need not be asked for either.
-                None if !self.lsdb.has_room(&at, header.length) => {
+                None if !self.lsdb.has_room(&at, header.length) || neighbor.requests.len() >= MAX_LSAS => {
                     self.counters.lsas_without_room += 1;
                     continue;
                 }

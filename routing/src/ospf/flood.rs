@@ -269,6 +269,8 @@ impl Ospf {
     pub(super) fn lsdb_changed(&mut self, at: LsaRef, change: Change, now: Time) {
         match change {
             Change::None => {}
+            // The calculation takes what is ours from where it is decided, not from what was announced of it.
+            _ if at.key.router == self.config.router_id => {}
             Change::Leaves => self.leaves_changed(SpfTrigger::Lsa(at.key), now),
             Change::Graph => self.schedule_spf(SpfTrigger::Lsa(at.key), now),
         }
@@ -403,7 +405,7 @@ impl Ospf {
                 Aged::Corrupt(at) => {
                     self.counters.lsas_corrupt += 1;
                     self.lsdb.remove(&at);
-                    self.schedule_spf(SpfTrigger::Lsa(at.key), now);
+                    self.lsdb_changed(at, Change::Graph, now);
                     self.originate_again(at, now);
                 }
             }

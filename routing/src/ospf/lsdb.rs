@@ -99,7 +99,7 @@ impl Entry {
 pub(super) enum Change {
     /// Nothing the calculation depends on.
     None,
-    /// Prefixes or names; the graph is the same.
+    /// Prefixes; the graph is the same.
     Leaves,
     /// The graph.
     Graph,
@@ -279,7 +279,90 @@ impl Lsdb {
 const fn change_of(ls_type: LsType) -> Change {
     match ls_type {
         LsType::ROUTER | LsType::NETWORK => Change::Graph,
-        LsType::INTRA_AREA_PREFIX | LsType::ROUTER_INFORMATION => Change::Leaves,
+        LsType::INTRA_AREA_PREFIX => Change::Leaves,
         _ => Change::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn opaque(router: u32, id: u32) -> LsaRef {
+        LsaRef::area(LsaKey { ls_type: LsType(0xbff0), router: RouterId(router), id })
+    }
+
+    fn lsa(at: LsaRef, age: u16) -> Lsa {
+        Lsa::new(at.key, 1, age, Arc::from(vec![0; 4]))
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn section_14_the_checksum_is_verified_at_every_multiple_of_check_age() {
+        let mut lsdb = Lsdb::default();
+        let place = opaque(1, 1);
+        lsdb.install(place, lsa(place, 250), true, at(1000));
+        for check in [1050, 1350, 1650] {
+            assert_eq!(lsdb.deadline(), Some(at(check)));
+            assert_eq!(lsdb.poll_aged(at(check)), None);
+        }
+        lsdb.get_mut(&place).unwrap().lsa.header.checksum ^= 1;
+        assert_eq!(lsdb.poll_aged(at(1949)), None);
+        assert_eq!(lsdb.poll_aged(at(1950)), Some(Aged::Corrupt(place)));
+    }
+
+    #[test]
+    fn section_14_max_age_is_reported_once_and_age_stops_there() {
+        let mut lsdb = Lsdb::default();
+        let place = opaque(1, 1);
+        lsdb.install(place, lsa(place, 3590), true, at(0));
+        assert_eq!(lsdb.get(&place).unwrap().age(at(9)), 3599);
+        assert_eq!(lsdb.poll_aged(at(9)), None);
+        assert_eq!(lsdb.poll_aged(at(10)), Some(Aged::MaxAge(place, Change::None)));
+        assert_eq!((lsdb.poll_aged(at(9999)), lsdb.deadline()), (None, None));
+        assert_eq!(lsdb.get(&place).unwrap().age(at(9999)), MAX_AGE);
+        assert_eq!(lsdb.max_aged().count(), 1);
+    }
+
+    #[test]
+    fn section_13_2_only_a_change_of_contents_is_a_change() {
+        let key = LsaKey { ls_type: LsType::INTRA_AREA_PREFIX, router: RouterId(1), id: 0 };
+        let place = LsaRef::area(key);
+        let instance = |seq, age, byte| Lsa::new(key, seq, age, Arc::from(vec![byte; 4]));
+        let mut lsdb = Lsdb::default();
+        for (lsa, change) in [
+            (instance(1, 0, 0), Change::Leaves),
+            (instance(2, 9, 0), Change::None),
+            (instance(3, 0, 1), Change::Leaves),
+            (instance(4, MAX_AGE, 1), Change::Leaves),
+            (instance(5, MAX_AGE, 2), Change::None),
+            (instance(6, 0, 2), Change::Leaves),
+        ] {
+            assert_eq!(lsdb.install(place, lsa, true, at(0)), change);
+        }
+    }
+
+    #[test]
+    fn bytes_and_counts_follow_what_is_stored() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let mut lsdb = Lsdb::default();
+        for _ in 0..2_000 {
+            let place = opaque(rng.u32(..5), rng.u32(..20));
+            if rng.bool() {
+                let body = vec![0; rng.usize(..50)];
+                lsdb.install(place, Lsa::new(place.key, 1, rng.u16(3500..=3600), body.into()), true, at(0));
+            } else {
+                lsdb.remove(&place);
+            }
+            let lengths = lsdb.iter().map(|(_, entry)| usize::from(entry.lsa.header.length));
+            assert_eq!(lsdb.bytes(), lengths.sum::<usize>());
+            assert_eq!(lsdb.per_router.values().sum::<usize>(), lsdb.entries.len());
+            assert_eq!(lsdb.deadlines.len() + lsdb.max_aged.len(), lsdb.entries.len());
+        }
     }
 }

@@ -210,6 +210,7 @@ impl Ospf {
     /// RFC 2328 section 13.4: an instance of ours came back that is newer than the one we know, usually from before a
     /// restart.
     pub(super) fn handle_self_originated(&mut self, at: LsaRef, now: Time) {
+        self.counters.lsas_reclaimed += 1;
         match self.own.get_mut(&at) {
             Some(own) if own.wanted.is_some() => own.require(now),
             _ => self.flush(at, now),

@@ -154,7 +154,7 @@ pub struct RejectedRoute {
 /// Counters since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// OSPF packets received, with those dropped.
+    /// OSPF packets received, also those that were dropped.
     pub received: u64,
     /// OSPF packets sent.
     pub sent: u64,
@@ -166,6 +166,9 @@ pub struct Counters {
     pub spf_runs: u64,
     /// Instances of own LSAs.
     pub lsas_originated: u64,
+    /// Own LSAs that came back newer than we knew them (RFC 2328 section 13.4): a few after a restart. A number that
+    /// grows means that another router has our Router ID.
+    pub lsas_reclaimed: u64,
     /// LSAs dropped for their checksum (RFC 2328 section 13 step 1).
     pub lsas_with_bad_checksum: u64,
     /// LSAs dropped for MinLSArrival (RFC 2328 section 13 step 5 (a)).

@@ -453,6 +453,33 @@ fn updates_fill_packets_and_none_is_larger_than_the_mtu() {
     assert!(lsas >= 400 && packets <= 20, "{lsas} LSAs in {packets} packets");
 }
 
+/// RFC 4222: a neighbour that acknowledges nothing is not buried.
+#[test]
+fn rfc_4222_no_more_than_a_window_of_lsas_is_unacknowledged() {
+    let mut net = Net::new(3, 0);
+    net.connect(0, 1, 10);
+    net.connect(0, 2, 10);
+    net.run_for(Duration::from_secs(9));
+    net.cut(0);
+    net.cut(1);
+    let since = net.sent.len();
+    for first in (0..400u32).step_by(40) {
+        let lsas = (first..first + 40).map(|id| lsa(opaque(id), 1, 0)).collect();
+        update(&mut net, lsas, MS);
+    }
+    net.run_for(Duration::from_secs(5));
+    let flooded = |net: &Net| -> std::collections::BTreeMap<LsaKey, LsaHeader> {
+        let sent = net.sent_since(since, 0, link(3));
+        updates(&sent).iter().map(|(_, header)| (header.key, *header)).collect()
+    };
+    assert_eq!(flooded(&net).len(), 160);
+    assert_eq!(net.nodes[0].neighbors(net.now)[1].retransmissions, 400);
+    let some: Vec<LsaHeader> = flooded(&net).values().take(40).copied().collect();
+    net.inject(1, 0, PacketBody::Ack(some)).unwrap();
+    net.run_for(10 * MS);
+    assert_eq!(flooded(&net).len(), 200);
+}
+
 #[test]
 fn fib_changes_are_announced_only_when_something_changed() {
     let mut net = Net::chain(3);

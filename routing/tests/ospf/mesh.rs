@@ -1,10 +1,11 @@
 //! Whole meshes against a naive oracle.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use molt_mesh::LinkId;
 use molt_mesh::ip6::ALL_SPF_ROUTERS;
-use molt_routing::ospf::lsa::Lsa;
+use molt_mesh::{LinkId, RouterId};
+use molt_routing::ospf::lsa::{LsType, Lsa, LsaKey};
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{Packet, State};
 
@@ -51,6 +52,40 @@ fn loss_delay_reordering_and_duplication_never_wedge() {
         net.loss = 0.0;
         net.run_for(Duration::from_secs(30));
         assert!(net.is_settled(), "seed {seed}: {}", net.unsettled());
+    }
+}
+
+/// Ten packets of descriptions each way and hundreds of requested LSAs, with packets lost, doubled and overtaken.
+#[test]
+fn the_exchange_of_a_large_database_never_wedges() {
+    for seed in 0..30 {
+        let mut net = Net::new(2, seed);
+        net.connect(0, 1, 10);
+        net.run_for(Duration::from_secs(5));
+        for node in 0..2 {
+            let router = RouterId(0x0909_0900 + node);
+            for first in (0..600).step_by(60) {
+                let key = |id| LsaKey { ls_type: LsType(0xbff0), router, id };
+                let lsas = (first..first + 60).map(|id| Lsa::new(key(id), 1, 0, Arc::from(vec![7; 40])));
+                // Only this node learns of it: the other one is told that it sent it.
+                net.cut(0);
+                net.inject(0, node as usize, PacketBody::Update(lsas.collect())).unwrap();
+                net.wires[0].up = true;
+            }
+        }
+        net.loss = 0.2;
+        net.duplication = 0.1;
+        net.jitter = Duration::from_millis(20);
+        net.down(0);
+        net.up(0);
+        let took = net.run_while(Duration::from_secs(120), |net| {
+            net.all_full() && net.nodes.iter().all(|node| node.neighbors(net.now)[0].retransmissions == 0)
+        });
+        assert!(took < Duration::from_secs(100), "seed {seed}: {took:?}");
+        net.loss = 0.0;
+        net.run_for(Duration::from_secs(20));
+        assert!(net.is_settled(), "seed {seed}: {}", net.unsettled());
+        assert_eq!(net.area_lsas(0).len(), 1200 + 6);
     }
 }
 
