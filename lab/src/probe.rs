@@ -15,6 +15,9 @@ use crate::wait::{self, wait_until};
 const INTERVAL: Duration = Duration::from_millis(5);
 /// How long the counters of a link are watched to see whether the probe takes it.
 const SAMPLE: Duration = Duration::from_millis(250);
+/// After a change routers calculate with growing delays until it has been quiet for a while (RFC 8405; two seconds here and
+/// in FRR). The outage of a network at rest is measured after that.
+const REST: Duration = Duration::from_secs(3);
 /// A path whose answers are further apart than this is not steady.
 const STEADY: Duration = Duration::from_millis(50);
 /// BFD at 100 ms x 3 sees a cut 200 ms after it at the earliest: a shorter silence is a delay of the machine.
@@ -92,8 +95,8 @@ impl Probe {
         Silence { longest, current, sent: seen.sent, received: seen.received }
     }
 
-    /// Waits until the probe's packets take `link`, cuts it, waits until they take another way, and returns how long none
-    /// arrived. The link stays cut.
+    /// Waits until the probe's packets take `link`, lets the network rest, cuts the link, waits until the packets take
+    /// another way, and returns how long none arrived. The link stays cut.
     ///
     /// # Errors
     /// If the packets do not take the link within `timeout`, or do not find another way within it.
@@ -109,6 +112,7 @@ impl Probe {
             ensure!(silence.longest < STEADY, "the path is not steady: {silence:?}");
             Ok(())
         })?;
+        thread::sleep(REST);
         self.reset();
         link.cut()?;
         let moved = wait_until("the probe to take another way", timeout, || {
