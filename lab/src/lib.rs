@@ -10,7 +10,7 @@
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`probe`] | the longest silence between two namespaces |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
-//! | [`bench`] | throughput, CPU time and memory of one tunnel |
+//! | [`mod@bench`] | throughput, CPU time and memory of one tunnel |
 //!
 //! Namespaces need root. A test without root or without a tool fails and says so: a skipped test proves nothing.
 //! Everything a test creates carries the id of its process in its name, and the next run sweeps what a killed one left.
