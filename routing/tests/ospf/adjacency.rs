@@ -230,8 +230,26 @@ fn section_10_3_one_way_received_drops_the_adjacency() {
     net.cut(0);
     net.inject(0, 0, PacketBody::Hello(hello(Vec::new()))).unwrap();
     assert_eq!(net.state(0, link(1)), State::Init);
+    // One late Hello must not end the BFD session, or it would take the adjacency down at the other end.
     let off = Output::Bfd { link: link(1), remote: local(1), enabled: false };
-    assert!(net.events.iter().any(|(_, node, event)| *node == 0 && *event == off));
+    let ended = |net: &Net| net.events.iter().any(|(_, node, event)| *node == 0 && *event == off);
+    net.run_for(Duration::from_secs(39));
+    assert!(!ended(&net));
+    net.run_for(Duration::from_secs(2));
+    assert!(ended(&net));
+}
+
+#[test]
+fn bfd_up_says_hello_at_once() {
+    let mut net = Net::pair();
+    net.run_for(Duration::from_secs(5));
+    net.bfd(0, BfdEvent::Up);
+    net.bfd(0, BfdEvent::Down);
+    assert_eq!(net.state(0, link(1)), State::Down);
+    let before = net.now;
+    net.bfd(0, BfdEvent::Up);
+    net.run_for(Duration::from_secs(2));
+    assert_eq!(net.state(0, link(1)), State::Full, "from {before}, long before the next regular Hello");
 }
 
 #[test]
