@@ -99,7 +99,8 @@ pub struct Sim {
     weather: Weather,
     agenda: BinaryHeap<Appointment>,
     appointments: u64,
-    out: Output,
+    /// Lent to the node that acts; there is only one, because it is large.
+    out: Option<Output>,
     /// Data packets by number: where to, and how often they arrived.
     packets: Vec<(Ipv6Addr, u32)>,
     /// Datagrams that links carried, and their bytes.
@@ -121,7 +122,7 @@ impl Sim {
             weather: Weather::FAIR,
             agenda: BinaryHeap::new(),
             appointments: 0,
-            out: Output::new(false),
+            out: Some(Output::new(false)),
             packets: Vec::new(),
             carried: (0, 0),
             broken: None,
@@ -347,7 +348,7 @@ impl Sim {
 
     /// Lets a node do something, and takes what comes of it.
     fn with(&mut self, node: usize, act: impl FnOnce(&mut Node<PlainEngine>, Time, &mut Output)) {
-        let mut out = std::mem::replace(&mut self.out, Output::new(false));
+        let Some(mut out) = self.out.take() else { return };
         act(&mut self.members[node].node, self.now, &mut out);
         for transmit in out.udp.transmits() {
             let Some(to) = number(transmit.to) else { continue };
@@ -359,7 +360,7 @@ impl Sim {
             self.receive_on_host(node, packet);
         }
         out.clear();
-        self.out = out;
+        self.out = Some(out);
         while let Some(notice) = self.members[node].node.poll_notice() {
             if matches!(notice, Notice::ShutdownComplete) {
                 self.kill(node);
