@@ -19,7 +19,7 @@ const TCP_CWR: u8 = 0x80;
 
 /// Why a read from the device cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Reject {
+pub enum Reject {
     /// The checksum to finish lies outside the packet.
     #[error("checksum outside the packet")]
     Checksum,
@@ -44,7 +44,10 @@ enum Transport {
 }
 
 /// Calls `each` with every packet of one read, in order. It may change the packet.
-pub(crate) fn split(read: &mut [u8], mut each: impl FnMut(&mut [u8])) -> Result<(), Reject> {
+///
+/// # Errors
+/// [`Reject`] names the rule that failed; then `each` was not called.
+pub fn split(read: &mut [u8], mut each: impl FnMut(&mut [u8])) -> Result<(), Reject> {
     let (header, packet) = read.split_first_chunk_mut().ok_or(Reject::Truncated)?;
     let header = virtio::Header::decode(*header);
     let version = packet.first().ok_or(Reject::Truncated)? >> 4;
