@@ -11,7 +11,7 @@
 //! | [`device`] | the TUN device |
 //! | [`socket`] | the underlay's UDP sockets, many datagrams per system call |
 //! | [`output`] | what one round of the loop sends: datagrams joined for UDP GSO, packets joined for the device |
-//! | `split` | cutting the super-packets that the host sends |
+//! | [`split`] | cutting the super-packets that the host sends |
 //! | `virtio` | the header in front of every packet of the device |
 //! | `sys` | system calls that no safe crate offers |
 
@@ -27,7 +27,7 @@ pub mod engine;
 pub mod link;
 pub mod output;
 pub mod socket;
-mod split;
+pub mod split;
 mod sys;
 #[cfg(test)]
 mod testing;

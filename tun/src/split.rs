@@ -19,9 +19,9 @@ const TCP_CWR: u8 = 0x80;
 
 /// Why a read from the device cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Reject {
-    /// The checksum to finish lies outside the packet.
-    #[error("checksum outside the packet")]
+pub enum Reject {
+    /// The checksum to finish lies outside the packet, or in the IPv6 header, which has none.
+    #[error("checksum outside the payload")]
     Checksum,
     /// A super-packet whose headers are longer than itself or than any we know, or whose segments have no bytes.
     #[error("headers and segments do not make a super-packet")]
@@ -44,7 +44,10 @@ enum Transport {
 }
 
 /// Calls `each` with every packet of one read, in order. It may change the packet.
-pub(crate) fn split(read: &mut [u8], mut each: impl FnMut(&mut [u8])) -> Result<(), Reject> {
+///
+/// # Errors
+/// [`Reject`] names the rule that failed; then `each` was not called.
+pub fn split(read: &mut [u8], mut each: impl FnMut(&mut [u8])) -> Result<(), Reject> {
     let (header, packet) = read.split_first_chunk_mut().ok_or(Reject::Truncated)?;
     let header = virtio::Header::decode(*header);
     let version = packet.first().ok_or(Reject::Truncated)? >> 4;
@@ -71,6 +74,9 @@ pub(crate) fn split(read: &mut [u8], mut each: impl FnMut(&mut [u8])) -> Result<
 /// Replaces the sum of the pseudo-header, which the kernel left in the field, by the checksum.
 fn finish_checksum(header: &virtio::Header, packet: &mut [u8]) -> Result<(), Reject> {
     let start = usize::from(header.checksum_start);
+    if start < ip6::HEADER_LEN {
+        return Err(Reject::Checksum);
+    }
     let at = start + usize::from(header.checksum_offset);
     let checked = packet.get(start..).ok_or(Reject::Checksum)?;
     let sum = not_zero(Sum::default().plus(checked).finish());

@@ -6,6 +6,7 @@
 //! - a responder may not send before the initiator's first message arrives, and `Tunn` would start a handshake of its
 //!   own instead; [`WireGuard::is_up`] becomes true only then,
 //! - after 90 s without an answer it declares itself expired for ever; a new initiation is forced, with back-off,
+//! - it takes an empty datagram for the wish to send what it queued, and calls that a success,
 //! - its clock stands still between calls of `update_timers`; they are made every [`TICK`],
 //! - it panics when an output buffer is too small; lengths are checked before each call,
 //! - its limiter counts every handshake of everybody; the tunnels get one without a limit, and the limit is applied at
@@ -22,7 +23,7 @@ use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
 use molt_mesh::{Identity, NodePublic, Time};
 
-use super::{Engine, Gate, MIN_ROOM, OVERHEAD, Opened, Sealed, Tunnel};
+use super::{Engine, Gate, MIN_ROOM, Message, OVERHEAD, Opened, Sealed, Tunnel};
 
 /// How often a tunnel's timers run: often enough that a timeout of seconds is kept within a few percent.
 const TICK: Duration = Duration::from_millis(250);
@@ -141,7 +142,7 @@ impl Tunnel for WireGuard {
     }
 
     fn open(&mut self, from: IpAddr, datagram: &[u8], out: &mut [u8], _now: Time) -> Opened {
-        if out.len() < datagram.len().max(MIN_ROOM) {
+        if out.len() < datagram.len().max(MIN_ROOM) || Message::classify(datagram).is_none() {
             return Opened::Rejected;
         }
         let kind = datagram.first().copied();
@@ -213,5 +214,25 @@ impl Tunnel for WireGuard {
 
     fn session_age(&self, _now: Time) -> Option<Duration> {
         self.tunn.time_since_last_handshake()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use molt_mesh::Seed;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_whole_message_proves_nothing() {
+        let identity = |number| Seed::from_bytes([number; 32]).identity();
+        let mut tunnel = WireGuardEngine::new(&identity(1)).tunnel(identity(2).node_public(), None, 7);
+        let from = IpAddr::from(Ipv4Addr::LOCALHOST);
+        for datagram in [&[][..], &[4], &[4, 0, 0, 0], &[4; 31], &[0x60; 40]] {
+            assert_eq!(tunnel.open(from, datagram, &mut [0; 2048], Time::ZERO), Opened::Rejected);
+        }
+        assert!(!tunnel.is_up());
     }
 }

@@ -155,12 +155,17 @@ fn each_rule_rejects() {
         read
     };
     let not_finished = virtio::Header { flags: virtio::NEEDS_CHECKSUM, ..PLAIN };
-    let cases: [(Vec<u8>, Reject); 14] = [
+    let cases: [(Vec<u8>, Reject); 15] = [
         (vec![], Reject::Truncated),
         (vec![0; virtio::HEADER_LEN], Reject::Truncated),
         (read(PLAIN, &packet[..39]), Reject::Truncated),
         (read(PLAIN, &[&[0x45], &packet[1..]].concat()), Reject::NotIpv6),
         (read(virtio::Header { checksum_start: 148, ..not_finished }, &packet), Reject::Checksum),
+        // It would overwrite the version.
+        (
+            read(virtio::Header { checksum_start: 0, checksum_offset: 0, ..not_finished }, &packet),
+            Reject::Checksum,
+        ),
         (
             read(virtio::Header { checksum_start: 40, checksum_offset: 107, ..not_finished }, &packet),
             Reject::Checksum,
