@@ -21,10 +21,11 @@ use molt_mesh::{Identity, MeshAddr, NodePublic};
 use serde_json::Value;
 
 use crate::netns::{Namespace, Net};
+use crate::probe::Probe;
 use crate::process::Process;
-use crate::stock::{self, Bird, Engine, Frr, Peer, Router, RouterConfig, WireGuard};
+use crate::stock::{self, BfdSession, Bird, Engine, Frr, Peer, Router, RouterConfig, WireGuard};
 use crate::topology::Topology;
-use crate::wait::wait_until;
+use crate::wait::{now, wait_until};
 
 /// Name of the interface of every `meshd`; each has a namespace to itself.
 pub const TUN: &str = "molt0";
@@ -93,17 +94,6 @@ pub enum Daemon {
     Frr(Frr),
     /// BIRD.
     Bird(Bird),
-}
-
-impl Daemon {
-    /// The daemon, whichever it is.
-    #[must_use]
-    pub fn as_router(&self) -> &dyn Router {
-        match self {
-            Self::Frr(frr) => frr,
-            Self::Bird(bird) => bird,
-        }
-    }
 }
 
 impl Node {
@@ -190,15 +180,44 @@ impl Mesh {
         }
     }
 
-    /// The stock router at a node.
+    /// The router at a node, whatever it is.
     ///
     /// # Errors
-    /// If something else runs there.
+    /// If there is no such node.
     pub fn router(&self, node: usize) -> Result<&dyn Router> {
-        match self.nodes.get(node) {
-            Some(Node::Stock(stock)) => Ok(stock.router.as_router()),
-            _ => bail!("there is no stock router at node {node}"),
+        match self.nodes.get(node).with_context(|| format!("there is no node {node}"))? {
+            Node::Meshd(meshd) => Ok(meshd),
+            Node::Stock(Stock { router: Daemon::Frr(frr), .. }) => Ok(frr),
+            Node::Stock(Stock { router: Daemon::Bird(bird), .. }) => Ok(bird),
         }
+    }
+
+    /// Waits until every link is an adjacency in Full, watched by BFD, at both ends.
+    ///
+    /// # Errors
+    /// After `timeout`, with what one of the nodes shows.
+    pub fn wait_full(&self, timeout: Duration) -> Result<Duration> {
+        let start = now();
+        for (node, neighbours) in self.net.topology.neighbours().iter().enumerate() {
+            let router = self.router(node)?;
+            let left = || timeout.saturating_sub(start.elapsed());
+            router.wait_full(neighbours.len(), left()).with_context(|| format!("node {node}"))?;
+            router.wait_bfd_up(neighbours.len(), left()).with_context(|| format!("node {node}"))?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// Starts a probe from one node to another.
+    ///
+    /// # Errors
+    /// As [`Probe::start`].
+    pub fn probe(&self, from: usize, to: usize) -> Result<Probe> {
+        let end = |node: usize| {
+            let namespace = self.net.nodes.get(node).with_context(|| format!("there is no node {node}"))?;
+            Ok::<_, anyhow::Error>((namespace, self.nodes.get(node).context("nothing runs there")?.address()))
+        };
+        let ((near, source), (far, target)) = (end(from)?, end(to)?);
+        Probe::start(near, far, source, target)
     }
 
     /// Waits until each node's kernel gets an answer to `ping` from each other node.
@@ -281,7 +300,7 @@ fn new_identity(state_dir: &Path) -> Result<(NodePublic, Ipv6Addr)> {
     let mut command = Command::new(binary("molt")?);
     command.args(["id", "new", "--json", "--state-dir"]).arg(state_dir);
     let answer = json(&command.output()?)?;
-    let key = answer["wireguard_key"].as_str().context("no wireguard_key in the answer of molt id new")?;
+    let key = answer["wireguard-key"].as_str().context("no wireguard-key in the answer of molt id new")?;
     let key: [u8; 32] =
         STANDARD.decode(key)?.try_into().map_err(|_| anyhow!("{key} is not a key of 32 bytes"))?;
     let address = answer["address"].as_str().context("no address in the answer of molt id new")?;
@@ -361,6 +380,35 @@ impl Meshd {
         let (molt, socket) = (binary("molt")?, self.socket.to_string_lossy());
         let molt = molt.to_string_lossy();
         self.namespace.try_run(&[&[&*molt, "--socket", &*socket], args].concat())
+    }
+}
+
+impl Router for Meshd {
+    fn neighbours(&self) -> Result<Vec<stock::Neighbour>> {
+        let answer = self.molt(&["ospf", "neighbors"])?;
+        let neighbours = answer["neighbors"].as_array().context("no list of neighbours")?;
+        let neighbour = |neighbour: &Value| {
+            let text = |name: &str| neighbour[name].as_str().map(str::to_owned);
+            let interface = neighbour["interface-id"].as_u64().map(|id| id.to_string());
+            let fields = text("neighbor-router-id").zip(text("state")).zip(interface);
+            let ((router_id, state), interface) = fields.with_context(|| format!("{neighbour}"))?;
+            Ok(stock::Neighbour { router_id, state, interface })
+        };
+        neighbours.iter().map(neighbour).collect()
+    }
+
+    fn bfd_sessions(&self) -> Result<Vec<BfdSession>> {
+        let answer = self.molt(&["bfd"])?;
+        let sessions = answer["sessions"].as_array().context("no list of sessions")?;
+        let session = |session: &Value| {
+            let millis = |name: &str| session[name].as_f64().map(|ms| Duration::from_secs_f64(ms / 1e3));
+            let times = millis("negotiated-tx-interval-ms").zip(millis("detection-time-ms"));
+            let (interval, detection_time) = times.with_context(|| format!("{session}"))?;
+            let peer = session["dest-addr"].as_str().and_then(|text| text.parse().ok());
+            let peer = peer.with_context(|| format!("no address in {session}"))?;
+            Ok(BfdSession { peer, up: session["local-state"] == "Up", interval, detection_time })
+        };
+        sessions.iter().map(session).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -222,6 +223,18 @@ impl Link {
     /// If the link was not cut.
     pub fn heal(&self) -> Result<()> {
         self.both(|end| format!("delete table netdev cut-{}", end.interface))
+    }
+
+    /// How many packets arrived at the first end so far.
+    ///
+    /// # Errors
+    /// If the interface is gone.
+    pub fn received(&self) -> Result<u64> {
+        let [End { namespace, interface }, _] = &self.ends;
+        let args = ["-n", namespace, "-s", "-j", "link", "show", "dev", interface];
+        let text = finish("ip link show", ip(&args).output())?;
+        let links: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+        links[0]["stats64"]["rx"]["packets"].as_u64().with_context(|| format!("no counter in {text}"))
     }
 
     /// Both rule sets are loaded at the same time, so that the moment of the cut is as sharp as it can be.

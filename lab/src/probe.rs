@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::netns::Namespace;
-use crate::wait;
+use crate::netns::{Link, Namespace};
+use crate::wait::{self, wait_until};
 
 /// The resolution of the measurement; 200 small packets a second load nothing.
 const INTERVAL: Duration = Duration::from_millis(5);
+/// How long the counters of a link are watched to see whether the probe takes it.
+const SAMPLE: Duration = Duration::from_millis(250);
+/// A path whose answers are further apart than this is not steady.
+const STEADY: Duration = Duration::from_millis(50);
+/// BFD at 100 ms x 3 sees a cut 200 ms after it at the earliest: a shorter silence is a delay of the machine.
+const SHORTEST_OUTAGE: Duration = Duration::from_millis(150);
 /// How often the threads look whether to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
@@ -84,6 +90,33 @@ impl Probe {
         let current = seen.last.elapsed();
         let longest = seen.longest.max(current);
         Silence { longest, current, sent: seen.sent, received: seen.received }
+    }
+
+    /// Waits until the probe's packets take `link`, cuts it, waits until they take another way, and returns how long none
+    /// arrived. The link stays cut.
+    ///
+    /// # Errors
+    /// If the packets do not take the link within `timeout`, or do not find another way within it.
+    pub fn outage(&self, link: &Link, timeout: Duration) -> Result<Duration> {
+        wait_until("the probe to take the link that is to be cut", timeout, || {
+            self.reset();
+            let before = link.received()?;
+            thread::sleep(SAMPLE);
+            let (carried, silence) = (link.received()? - before, self.silence());
+            // Half of what the probe sends would be a path in one direction only; routing itself sends far less.
+            let expected = SAMPLE.as_millis() / INTERVAL.as_millis() / 2;
+            ensure!(u128::from(carried) > expected, "it carried {carried} packets in {SAMPLE:?}");
+            ensure!(silence.longest < STEADY, "the path is not steady: {silence:?}");
+            Ok(())
+        })?;
+        self.reset();
+        link.cut()?;
+        let moved = wait_until("the probe to take another way", timeout, || {
+            let silence = self.silence();
+            ensure!(silence.longest > SHORTEST_OUTAGE && silence.current < STEADY, "{silence:?}");
+            Ok(silence.longest)
+        });
+        moved.map(|(outage, _)| outage)
     }
 
     /// Forgets what was seen.

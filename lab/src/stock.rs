@@ -29,7 +29,7 @@ pub struct Neighbour {
     pub router_id: String,
     /// The word of RFC 2328, such as `Full`.
     pub state: String,
-    /// The interface it is on.
+    /// The interface it is on; of `meshd` the number of the tunnel.
     pub interface: String,
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use molt_lab::mesh::{Mesh, Node, Role};
-use molt_lab::probe::Probe;
 use molt_lab::stock::{kernel_routes, wait_route};
 use molt_lab::topology::Topology;
 use molt_lab::wait::wait_until;
@@ -43,11 +42,7 @@ fn frr_and_bird_over_wireguard_go_are_full_watched_by_bfd_and_reach_each_other()
 #[test]
 fn a_square_of_stock_routers_moves_its_traffic_after_a_silent_cut() {
     let mesh = Mesh::start_mixed(Topology::square(), &[Role::Frr; 4]).unwrap();
-    for node in 0..4 {
-        mesh.router(node).unwrap().wait_full(2, MINUTE).unwrap();
-        mesh.router(node).unwrap().wait_bfd_up(2, MINUTE).unwrap();
-    }
-    mesh.wait_reachable(MINUTE).unwrap();
+    mesh.wait_full(MINUTE).unwrap();
     // Two ways to the opposite corner at each of the four: all have the whole link-state database.
     wait_until("equal-cost paths to the opposite corners", MINUTE, || {
         for (node, namespace) in mesh.net.nodes.iter().enumerate() {
@@ -59,26 +54,8 @@ fn a_square_of_stock_routers_moves_its_traffic_after_a_silent_cut() {
     })
     .unwrap();
 
-    let (near, far) = (&mesh.net.nodes[0], &mesh.net.nodes[1]);
-    let probe = Probe::start(near, far, mesh.nodes[0].address(), mesh.nodes[1].address()).unwrap();
-    wait_until("the probe is answered", MINUTE, || {
-        anyhow::ensure!(probe.silence().received > 100);
-        Ok(())
-    })
-    .unwrap();
-    probe.reset();
-    mesh.net.links[mesh.net.link(0, 1).unwrap()].cut().unwrap();
-    wait_until("the traffic moves", MINUTE, || {
-        let silence = probe.silence();
-        anyhow::ensure!(
-            silence.longest > Duration::from_millis(150),
-            "the cut does not show yet: {silence:?}"
-        );
-        anyhow::ensure!(silence.current < Duration::from_millis(50), "{silence:?}");
-        Ok(())
-    })
-    .unwrap();
-    let outage = probe.silence().longest;
-    println!("outage {outage:?}");
+    let cut = &mesh.net.links[mesh.net.link(0, 1).unwrap()];
+    let outage = mesh.probe(0, 1).unwrap().outage(cut, MINUTE).unwrap();
     assert!(outage < Duration::from_secs(1), "{outage:?}");
+    println!("outage {outage:?}");
 }
