@@ -8,6 +8,7 @@
 //! | [`stock`] | what others run: `wireguard-go`, FRR, BIRD, boringtun |
 //! | [`sim`] | whole meshes of production nodes in virtual time |
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
+//! | [`tools`] | what people use: `ping`, `iperf3` |
 //! | [`probe`] | the longest silence between two namespaces |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
 //! | [`mod@bench`] | throughput, CPU time and memory of one tunnel |
@@ -25,5 +26,6 @@ pub mod probe;
 pub mod process;
 pub mod sim;
 pub mod stock;
+pub mod tools;
 pub mod topology;
 pub mod wait;

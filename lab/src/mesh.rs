@@ -173,7 +173,18 @@ impl Mesh {
     ///
     /// # Errors
     /// If something else runs there.
-    pub fn meshd(&mut self, node: usize) -> Result<&mut Meshd> {
+    pub fn meshd(&self, node: usize) -> Result<&Meshd> {
+        match self.nodes.get(node) {
+            Some(Node::Meshd(meshd)) => Ok(meshd),
+            _ => bail!("there is no meshd at node {node}"),
+        }
+    }
+
+    /// The same, to end it or to start it again.
+    ///
+    /// # Errors
+    /// If something else runs there.
+    pub fn meshd_mut(&mut self, node: usize) -> Result<&mut Meshd> {
         match self.nodes.get_mut(node) {
             Some(Node::Meshd(meshd)) => Ok(meshd),
             _ => bail!("there is no meshd at node {node}"),
@@ -372,6 +383,19 @@ impl Meshd {
         json(&self.molt_output(&[args, &["--json"]].concat())?)
     }
 
+    /// What a `molt` command that answers line by line (`ping`, `trace`) says with `--json`.
+    ///
+    /// # Errors
+    /// If it fails, with what it said.
+    pub fn molt_lines(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let output = self.molt_output(&[args, &["--json"]].concat())?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "{}: {out}{err}", output.status);
+        out.lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+            .collect()
+    }
+
     /// What a `molt` command prints for people, and its status.
     ///
     /// # Errors
@@ -409,6 +433,15 @@ impl Router for Meshd {
             Ok(BfdSession { peer, up: session["local-state"] == "Up", interval, detection_time })
         };
         sessions.iter().map(session).collect()
+    }
+}
+
+impl Drop for Meshd {
+    /// Without a goodbye: that takes a second each, and at the end of a test nobody is left to hear it.
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::{self, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
@@ -19,13 +20,14 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::topology::Topology;
+use crate::wait;
 
 /// Where iproute2 keeps named namespaces.
 const NAMESPACES: &str = "/run/netns";
 /// Every namespace of ours is called `molt-<process id>-<number>-<label>`.
 const PREFIX: &str = "molt-";
-/// Seconds until a command in a namespace counts as stuck.
-const COMMAND_TIMEOUT: &str = "60";
+/// When a command in a namespace counts as stuck.
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
 static SWEEP: Once = Once::new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -91,9 +93,12 @@ impl Namespace {
     /// If it is not done after a minute.
     pub fn try_run(&self, args: &[&str]) -> Result<Output> {
         let mut command = self.command("timeout");
-        command.args(["--kill-after=5", COMMAND_TIMEOUT]).args(args).stdin(Stdio::null());
+        // Its own status for "stuck", 124, is also that of `molt wait`; the clock tells as well.
+        let limit = COMMAND_TIMEOUT.as_secs().to_string();
+        command.args(["--preserve-status", "--kill-after=5", &limit]).args(args).stdin(Stdio::null());
+        let start = wait::now();
         let output = command.output().with_context(|| format!("run {args:?}"))?;
-        ensure!(output.status.code() != Some(124), "{args:?} in {} was stuck", self.name());
+        ensure!(start.elapsed() < COMMAND_TIMEOUT, "{args:?} in {} was stuck", self.name());
         Ok(output)
     }
 

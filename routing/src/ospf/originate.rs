@@ -46,9 +46,13 @@ struct Pace {
 }
 
 impl Pace {
+    /// When neighbours listen again.
+    fn soonest(&self) -> Time {
+        self.last.map_or(Time::ZERO, |last| last + LS_SPACING)
+    }
+
     fn earliest(&self) -> Time {
-        let spaced = self.last.map_or(Time::ZERO, |last| last + LS_SPACING);
-        spaced.max(self.full_at + MIN_LS_INTERVAL - MIN_LS_INTERVAL * BURST)
+        self.soonest().max(self.full_at + MIN_LS_INTERVAL - MIN_LS_INTERVAL * BURST)
     }
 
     fn note(&mut self, now: Time) {
@@ -242,21 +246,32 @@ impl Ospf {
     /// router that stops. MinLSArrival still holds, or neighbours would not listen.
     pub(super) fn hurry_own_lsas(&mut self, now: Time) {
         for own in self.own.values_mut().filter(|own| own.due.is_some()) {
-            own.due = Some(own.pace.last.map_or(now, |last| now.max(last + LS_SPACING)));
+            own.due = Some(now.max(own.pace.soonest()));
         }
     }
 }
 
 impl Own {
+    /// What is lost is said as soon as neighbours listen, and only what is won waits for MinLSInterval: a link that is down
+    /// swallows the traffic of everybody who has not heard. It has to come up before it can be lost again, so that its
+    /// bad news is as rare as its good news, which is paced.
     fn want(&mut self, body: Option<Arc<[u8]>>, now: Time) {
         if self.wanted != body {
+            let length = |body: &Option<Arc<[u8]>>| body.as_ref().map_or(0, |body| body.len());
+            let loss = length(&body) < length(&self.wanted);
             self.wanted = body;
-            self.due = Some(now.max(self.pace.earliest()));
+            self.schedule(if loss { self.pace.soonest() } else { self.pace.earliest() }, now);
         }
     }
 
     fn require(&mut self, now: Time) {
         self.again = true;
-        self.due = Some(now.max(self.pace.earliest()));
+        self.schedule(self.pace.earliest(), now);
+    }
+
+    /// Nothing postpones an instance that is due earlier; it says all there is to say.
+    fn schedule(&mut self, at: Time, now: Time) {
+        let at = now.max(at);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 }

@@ -439,7 +439,7 @@ impl Ospf {
     pub(super) fn leaves_changed(&mut self, trigger: SpfTrigger, now: Time) {
         self.spf.trigger.get_or_insert((now, trigger));
         self.spf.triggers += 1;
-        self.delay.handle_event(now);
+        self.delay.handle_event(self.spf.graph.vertices.len(), now);
     }
 
     /// Calculates routes, and the tree before them if the graph changed.

@@ -8,9 +8,9 @@ use molt_mesh::{RouterId, Time};
 use molt_routing::ospf::consts::{INITIAL_SEQUENCE_NUMBER, MAX_AGE, MAX_SEQUENCE_NUMBER};
 use molt_routing::ospf::lsa::{LsType, Lsa, LsaHeader, LsaKey};
 use molt_routing::ospf::packet::PacketBody;
-use molt_routing::ospf::{Output, State};
+use molt_routing::ospf::{BfdEvent, Output, State};
 
-use crate::rig::{Net, link, router_id};
+use crate::rig::{Net, link, prefix, router_id};
 
 const STRANGER: RouterId = RouterId(0x0909_0909);
 const MS: Duration = Duration::from_millis(1);
@@ -375,6 +375,26 @@ fn isolated_changes_of_an_own_lsa_go_at_once_and_a_storm_of_them_at_min_ls_inter
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 1050), "{times:?}");
     assert!((16..=21).contains(&times.len()), "a minute: 8 at once and one each 5 s: {times:?}");
     assert_eq!(net.nodes[1].counters().lsas_too_early, 0);
+}
+
+/// A link that flaps: its loss reaches the others as soon as MinLSArrival lets it, however often it was lost before; that
+/// it is back waits.
+#[test]
+fn what_is_lost_does_not_wait_for_min_ls_interval() {
+    let mut net = Net::chain(3);
+    net.run_for(Duration::from_secs(60));
+    let others: Vec<u128> = (0..20)
+        .map(|_| {
+            net.run_while(Duration::from_secs(20), |net| net.fib(2).contains_key(&prefix(0)));
+            net.run_for(1100 * MS);
+            net.bfd(0, BfdEvent::Down);
+            let told = net.run_while(Duration::from_secs(10), |net| !net.fib(2).contains_key(&prefix(0)));
+            net.bfd(0, BfdEvent::Up);
+            told.as_millis()
+        })
+        .collect();
+    assert!(others.iter().all(|told| *told < 50), "{others:?}");
+    assert_eq!(net.nodes[2].counters().lsas_too_early, 0);
 }
 
 /// On reaching Full both change their Router-LSAs, milliseconds after the exchange brought the last ones.
