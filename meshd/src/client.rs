@@ -87,7 +87,7 @@ impl Client {
     ///
     /// # Errors
     /// If the daemon refused, or the connection broke.
-    pub fn next(&mut self) -> Result<Value, ClientError> {
+    pub fn answer(&mut self) -> Result<Value, ClientError> {
         let mut line = String::new();
         if self.answers.read_line(&mut line).map_err(ClientError::Lost)? == 0 {
             return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into()));

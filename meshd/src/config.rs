@@ -367,7 +367,7 @@ mod tests {
         assert_eq!((config.ospf.hello_s, config.ospf.dead_s, config.ospf.cost), (10, 40, 10));
         let session = config.bfd.session().unwrap();
         assert_eq!((session.desired_min_tx, session.detect_mult), (Duration::from_millis(100), 3));
-        assert_eq!(Config::parse("[bfd]\nenabled = false").unwrap().bfd.session().is_none(), true);
+        assert!(Config::parse("[bfd]\nenabled = false").unwrap().bfd.session().is_none());
     }
 
     #[test]

@@ -353,10 +353,10 @@ impl Control {
             }
             Event::Probe(reply) => self.notices.push_back(Notice::Probe(reply)),
             Event::Roamed(link, endpoint) => {
-                if let Some(peer) = self.peers.get_mut(&link) {
-                    if let Some(before) = peer.endpoint.replace(endpoint) {
-                        info!(%link, %before, %endpoint, "neighbour moved");
-                    }
+                if let Some(peer) = self.peers.get_mut(&link)
+                    && let Some(before) = peer.endpoint.replace(endpoint)
+                {
+                    info!(%link, %before, %endpoint, "neighbour moved");
                 }
             }
             Event::Snapshot(snapshot) => self.notices.push_back(Notice::Snapshot(snapshot)),
@@ -434,7 +434,7 @@ impl Control {
                     }
                 }
                 ospf::Output::Bfd { link, remote, enabled } => {
-                    let session = self.config.bfd.clone().filter(|_| enabled);
+                    let session = self.config.bfd.filter(|_| enabled);
                     self.commands.push_back(Command::Bfd { link, remote, session });
                 }
                 ospf::Output::NeighborChanged { link, router_id, from, to, reason } => {

@@ -328,11 +328,11 @@ impl Daemon {
     }
 
     fn handle_resolved(&mut self, found: endpoints::Found) {
-        if let Some((key, address)) = self.endpoints.resolved(found) {
-            if let Some(link) = self.control.link_of(&key) {
-                debug!(%link, %address, "endpoint resolved");
-                self.control.set_endpoint(link, address);
-            }
+        if let Some((key, address)) = self.endpoints.resolved(found)
+            && let Some(link) = self.control.link_of(&key)
+        {
+            debug!(%link, %address, "endpoint resolved");
+            self.control.set_endpoint(link, address);
         }
     }
 

@@ -126,7 +126,7 @@ fn in_namespaces() -> Result<()> {
     mesh.net.links.get(link).context("a cable for each link")?.heal()?;
     mesh.wait_full(PATIENCE)?;
     for node in 0..mesh.nodes.len() {
-        mesh.meshd(node)?.terminate()?;
+        mesh.meshd_mut(node)?.terminate()?;
     }
     say(
         "Done; the namespaces are gone. What you saw is tested in lab/tests; `molt --help` lists what else there is.",

@@ -220,7 +220,7 @@ fn show<T: DeserializeOwned>(
     request: &Request,
     text: impl Fn(&T) -> String,
 ) -> anyhow::Result<()> {
-    let value = Client::ask(&cli.socket, request)?.next()?;
+    let value = Client::ask(&cli.socket, request)?.answer()?;
     print(cli, value, text)
 }
 
@@ -243,7 +243,7 @@ fn probes(
 ) -> anyhow::Result<u8> {
     let mut client = Client::ask(&cli.socket, request)?;
     loop {
-        let value = client.next()?;
+        let value = client.answer()?;
         let last = value.get("schema").and_then(Value::as_str) == Some(schema::DONE);
         let text = match (cli.json, last) {
             (true, _) => format!("{value}\n"),
@@ -300,7 +300,7 @@ fn wait_until_ready(cli: &Cli, wait: &Wait) -> anyhow::Result<u8> {
 /// What is missing, if anything.
 fn waits_for(cli: &Cli, address: Option<Ipv6Addr>) -> Result<Option<String>, ClientError> {
     let Some(address) = address else {
-        let value = Client::ask(&cli.socket, &Request::Status)?.next()?;
+        let value = Client::ask(&cli.socket, &Request::Status)?.answer()?;
         let status: api::Status = serde_json::from_value(value).map_err(ClientError::Garbled)?;
         let peers = status.peers;
         return Ok((!status.ready).then(|| {
@@ -310,7 +310,7 @@ fn waits_for(cli: &Cli, address: Option<Ipv6Addr>) -> Result<Option<String>, Cli
             )
         }));
     };
-    let value = Client::ask(&cli.socket, &Request::Routes)?.next()?;
+    let value = Client::ask(&cli.socket, &Request::Routes)?.answer()?;
     let routes: api::Routes = serde_json::from_value(value).map_err(ClientError::Garbled)?;
     let covers = |route: &api::Route| {
         route.prefix.parse().is_ok_and(|prefix: molt_mesh::Prefix| prefix.contains(address))
