@@ -72,7 +72,8 @@ pub struct Meshd {
     pub config: PathBuf,
     /// Where its key is.
     pub state_dir: PathBuf,
-    socket: PathBuf,
+    /// Where it answers `molt`.
+    pub socket: PathBuf,
     process: Option<Process>,
 }
 
@@ -148,6 +149,15 @@ impl Mesh {
     /// # Errors
     /// If anything of it does not start, or there are not as many roles as nodes.
     pub fn start_mixed(topology: Topology, roles: &[Role]) -> Result<Self> {
+        Self::start_with(topology, roles, 10)
+    }
+
+    /// The same with a HelloInterval of `hello_s` at every node. A stock router greets a neighbour that is back only when
+    /// its next Hello is due.
+    ///
+    /// # Errors
+    /// As [`start_mixed`](Self::start_mixed).
+    pub fn start_with(topology: Topology, roles: &[Role], hello_s: u16) -> Result<Self> {
         ensure!(roles.len() == topology.nodes, "{} roles for {} nodes", roles.len(), topology.nodes);
         let net = Net::new(topology)?;
         let plans: Vec<Plan> = roles
@@ -161,8 +171,8 @@ impl Mesh {
             let namespace = mesh.net.nodes.get(node).context("a namespace for each node")?.clone();
             let peers = mesh.peers(node, &plans)?;
             let started = match plan.role {
-                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers)?),
-                Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers)?),
+                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, hello_s)?),
+                Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers, hello_s)?),
             };
             mesh.nodes.push(started);
         }
@@ -319,15 +329,30 @@ fn new_identity(state_dir: &Path) -> Result<(NodePublic, Ipv6Addr)> {
 }
 
 impl Meshd {
-    fn start(namespace: Namespace, plan: &Plan, node: usize, peers: &[Neighbour]) -> Result<Self> {
+    fn start(
+        namespace: Namespace,
+        plan: &Plan,
+        node: usize,
+        peers: &[Neighbour],
+        hello_s: u16,
+    ) -> Result<Self> {
         let dir = namespace.dir().to_owned();
         let (config, socket) = (dir.join("meshd.toml"), dir.join("molt.sock"));
-        fs::write(&config, toml(node, peers)?)?;
+        fs::write(&config, toml(node, peers, hello_s)?)?;
         let state_dir = state_dir(&namespace);
         let (address, key) = (plan.address, plan.key);
         let mut meshd = Self { namespace, address, key, config, state_dir, socket, process: None };
         meshd.run()?;
         Ok(meshd)
+    }
+
+    /// Rewrites the configuration, for the next [`run`](Self::run) or `molt reload`.
+    ///
+    /// # Errors
+    /// If the file is gone.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        Ok(fs::write(&self.config, change(text))?)
     }
 
     /// Starts the daemon, again if it has ended, and waits until it answers.
@@ -339,9 +364,8 @@ impl Meshd {
         command.arg("--config").arg(&self.config);
         command.arg("--state-dir").arg(&self.state_dir);
         command.arg("--socket").arg(&self.socket);
-        // The old one must be reaped, and its socket is not to be taken for the new one's.
+        // The old one must be reaped. What a killed one left behind is for the new one to deal with.
         self.process = None;
-        let _ = fs::remove_file(&self.socket);
         let mut process = self.namespace.spawn_command("meshd", command)?;
         wait_until("meshd to answer", Duration::from_secs(10), || {
             process.check_alive()?;
@@ -445,10 +469,11 @@ impl Drop for Meshd {
     }
 }
 
-fn toml(node: usize, peers: &[Neighbour]) -> Result<String> {
+fn toml(node: usize, peers: &[Neighbour], hello_s: u16) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "[node]\nname = \"n{node}\"\n[underlay]\nlisten = \"[::]:{UNDERLAY}\"")?;
     writeln!(text, "[tun]\nname = \"{TUN}\"")?;
+    writeln!(text, "[ospf]\nhello_s = {hello_s}\ndead_s = {}", 4 * hello_s)?;
     for peer in peers {
         let key = STANDARD.encode(peer.key.as_bytes());
         writeln!(text, "[[peer]]\nwireguard_key = \"{key}\"\nendpoint = \"{}\"", peer.endpoint)?;
@@ -460,7 +485,13 @@ fn toml(node: usize, peers: &[Neighbour]) -> Result<String> {
 }
 
 impl Stock {
-    fn start(namespace: &Namespace, plan: &Plan, node: usize, peers: &[Neighbour]) -> Result<Self> {
+    fn start(
+        namespace: &Namespace,
+        plan: &Plan,
+        node: usize,
+        peers: &[Neighbour],
+        hello_s: u16,
+    ) -> Result<Self> {
         let mtu = u32::try_from(TUNNEL_MTU)?;
         let tunnel = |peer: &Neighbour| {
             let far = Peer { key: peer.key, endpoint: Some(peer.endpoint) };
@@ -468,7 +499,7 @@ impl Stock {
         };
         let tunnels: Vec<WireGuard> = peers.iter().map(tunnel).collect::<Result<_>>()?;
         let interfaces = tunnels.iter().map(|tunnel| tunnel.interface().to_owned()).collect();
-        let config = RouterConfig::numbered(u16::try_from(node + 1)?, interfaces);
+        let config = RouterConfig { hello_s, ..RouterConfig::numbered(u16::try_from(node + 1)?, interfaces) };
         let router = match plan.role {
             Role::Frr => Daemon::Frr(Frr::start(namespace, &config)?),
             Role::Bird => Daemon::Bird(Bird::start(namespace, &config)?),

@@ -24,6 +24,8 @@ use crate::wait;
 
 /// Where iproute2 keeps named namespaces.
 const NAMESPACES: &str = "/run/netns";
+/// Where it looks for files of a namespace that stand in for those in `/etc`.
+const CONFIGURATIONS: &str = "/etc/netns";
 /// Every namespace of ours is called `molt-<process id>-<number>-<label>`.
 const PREFIX: &str = "molt-";
 /// When a command in a namespace counts as stuck.
@@ -149,6 +151,17 @@ impl Namespace {
             .with_context(|| format!("write {value} to {}", file.display()))
     }
 
+    /// Gives what is started inside from here on its own `/etc/hosts`. Written again, it changes for what runs already.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn hosts(&self, text: &str) -> Result<()> {
+        // iproute2 mounts the file over `/etc/hosts` for each command. It must stay the same file.
+        let dir = Path::new(CONFIGURATIONS).join(self.name());
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("hosts"), text).with_context(|| format!("write {}/hosts", dir.display()))
+    }
+
     /// Lets the kernel of the namespace route IPv6, as a stock router does.
     ///
     /// # Errors
@@ -230,16 +243,18 @@ impl Link {
         self.both(|end| format!("delete table netdev cut-{}", end.interface))
     }
 
-    /// How many packets arrived at the first end so far.
+    /// How many packets arrived at either end so far.
     ///
     /// # Errors
-    /// If the interface is gone.
+    /// If an interface is gone.
     pub fn received(&self) -> Result<u64> {
-        let [End { namespace, interface }, _] = &self.ends;
-        let args = ["-n", namespace, "-s", "-j", "link", "show", "dev", interface];
-        let text = finish("ip link show", ip(&args).output())?;
-        let links: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-        links[0]["stats64"]["rx"]["packets"].as_u64().with_context(|| format!("no counter in {text}"))
+        let at_end = |End { namespace, interface }: &End| {
+            let args = ["-n", namespace, "-s", "-j", "link", "show", "dev", interface];
+            let text = finish("ip link show", ip(&args).output())?;
+            let links: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+            links[0]["stats64"]["rx"]["packets"].as_u64().with_context(|| format!("no counter in {text}"))
+        };
+        self.ends.iter().map(at_end).sum()
     }
 
     /// Both rule sets are loaded at the same time, so that the moment of the cut is as sharp as it can be.
@@ -387,4 +402,5 @@ fn remove(name: &str) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
     let _ = ip(&["netns", "delete", name]).output();
+    let _ = fs::remove_dir_all(Path::new(CONFIGURATIONS).join(name));
 }

@@ -103,12 +103,9 @@ impl Probe {
     pub fn outage(&self, link: &Link, timeout: Duration) -> Result<Duration> {
         wait_until("the probe to take the link that is to be cut", timeout, || {
             self.reset();
-            let before = link.received()?;
-            thread::sleep(SAMPLE);
-            let (carried, silence) = (link.received()? - before, self.silence());
-            // Half of what the probe sends would be a path in one direction only; routing itself sends far less.
-            let expected = SAMPLE.as_millis() / INTERVAL.as_millis() / 2;
-            ensure!(u128::from(carried) > expected, "it carried {carried} packets in {SAMPLE:?}");
+            let taken = Self::taken(std::slice::from_ref(link))?;
+            let silence = self.silence();
+            ensure!(!taken.is_empty(), "there are too few packets on it");
             ensure!(silence.longest < STEADY, "the path is not steady: {silence:?}");
             Ok(())
         })?;
@@ -121,6 +118,23 @@ impl Probe {
             Ok(silence.longest)
         });
         moved.map(|(outage, _)| outage)
+    }
+
+    /// Which of the links carry a probe, in one direction or both.
+    ///
+    /// # Errors
+    /// As [`Link::received`].
+    pub fn taken(links: &[Link]) -> Result<Vec<usize>> {
+        let before: Vec<u64> = links.iter().map(Link::received).collect::<Result<_>>()?;
+        thread::sleep(SAMPLE);
+        let after: Vec<u64> = links.iter().map(Link::received).collect::<Result<_>>()?;
+        // Routing itself sends far less than half of what a probe sends.
+        let expected = SAMPLE.as_millis() / INTERVAL.as_millis() / 2;
+        let carries = |link: &usize| {
+            let carried = after.get(*link).zip(before.get(*link)).map_or(0, |(after, before)| after - before);
+            u128::from(carried) > expected
+        };
+        Ok((0..links.len()).filter(carries).collect())
     }
 
     /// Forgets what was seen.

@@ -107,9 +107,9 @@ fn a_packet_above_the_mtu_is_answered_with_packet_too_big(mesh: &Mesh) {
         .any(|line| line.contains("Packet too big: mtu=1280") && line.contains(&from.to_string()));
     assert!(told, "{}", pinged.text);
     let counters = mesh.meshd(0).unwrap().molt(&["counters"]).unwrap();
-    let counted =
-        counters["counters"].as_array().unwrap().iter().find(|counter| counter["name"] == "too-big");
-    println!("{counted:?}");
+    let counters = counters["counters"].as_array().unwrap();
+    let counted = counters.iter().find(|counter| counter["name"] == "too-big").unwrap();
+    assert_eq!(counted["value"], 1, "{counted}");
     // And having learnt it the kernel sends fragments.
     let pinged = ping(first, far, &["-c", "5", "-i", "0.05", "-M", "want", "-s", "1300"]).unwrap();
     assert_eq!(pinged.lost(), 0, "{}", pinged.text);

@@ -1,0 +1,135 @@
+//! Stock routers as members: WireGuard, OSPFv3 and BFD of others, with a `meshd` in the middle.
+//!
+//! ```text
+//! 0 (FRR) ===== 1 (meshd) ===== 2 (BIRD)
+//! ```
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use molt_lab::mesh::{Mesh, Node, Role};
+use molt_lab::stock::wait_route;
+use molt_lab::tools::ping;
+use molt_lab::topology::Topology;
+use molt_lab::wait::wait_until;
+use serde_json::Value;
+
+const MINUTE: Duration = Duration::from_mins(1);
+/// From the first packet in the tunnel to an adjacency in Full.
+const SOON: Duration = Duration::from_secs(3);
+
+const LINE: [Role; 3] = [Role::Frr, Role::Meshd, Role::Bird];
+
+/// With the HelloInterval of a second at the stock routers, three seconds are enough for both. With the default of ten they
+/// are not in general: neither FRR nor BIRD answers a Hello before its own next one is due, and until that has come no
+/// router may begin (RFC 2328 section 10.5 wants to see itself in it). See the test below for what remains then.
+#[test]
+fn frr_and_bird_are_full_watched_and_reachable_through_a_meshd_within_three_seconds_of_the_tunnel() {
+    let mesh = Mesh::start_with(Topology::line(3), &LINE, 1).unwrap();
+    mesh.wait_full(MINUTE).unwrap();
+    for (neighbour, took) in times_to_full(&mesh) {
+        println!("hello 1 s: {neighbour} Full {took:.3?} after the tunnel was up");
+        assert!(took <= SOON, "{neighbour} took {took:?}");
+    }
+    each_side_watches_the_other_at_100_ms_times_3(&mesh);
+    each_has_a_route_to_each_and_they_ping(&mesh);
+    what_a_stock_router_may_not_announce_is_rejected_and_not_used(&mesh);
+}
+
+/// A node joins stock routers that have been running for a while, all timers at their defaults.
+#[test]
+fn with_default_timers_full_comes_with_the_next_hello_of_the_stock_router() {
+    let mesh = Mesh::start_mixed(Topology::line(3), &LINE).unwrap();
+    mesh.wait_full(MINUTE).unwrap();
+    for (neighbour, took) in times_to_full(&mesh) {
+        println!("hello 10 s: {neighbour} Full {took:.3?} after the tunnel was up");
+        // A HelloInterval, and what the exchange needs.
+        assert!(took <= Duration::from_secs(10) + SOON, "{neighbour} took {took:?}");
+    }
+    each_has_a_route_to_each_and_they_ping(&mesh);
+}
+
+/// By the log of the `meshd`: for each of its links from "tunnel is up" to Full.
+fn times_to_full(mesh: &Mesh) -> Vec<(&'static str, Duration)> {
+    let log = mesh.nodes[1].processes().unwrap()[0].log();
+    let at = |link: &str, words: &str| {
+        let line = log.lines().find(|line| line.contains(words) && line.contains(link));
+        time_of_day(line.unwrap_or_else(|| panic!("no {words:?} in\n{log}")))
+    };
+    [("FRR", "link=1 "), ("BIRD", "link=2 ")]
+        .map(|(name, link)| (name, at(link, "to=Full").saturating_sub(at(link, "tunnel is up"))))
+        .to_vec()
+}
+
+/// Of a line that starts with `2026-11-21T11:32:40.423615Z`. A test over midnight fails once.
+fn time_of_day(line: &str) -> Duration {
+    let (_, clock) = line.split_once('T').unwrap();
+    let clock = clock.split_once('Z').unwrap().0;
+    let seconds = clock.split(':').fold(0.0, |sum, part| 60.0 * sum + part.parse::<f64>().unwrap());
+    Duration::from_secs_f64(seconds)
+}
+
+/// [`Mesh::wait_full`] has seen 100 ms and 300 ms at both ends; here who the ends are.
+fn each_side_watches_the_other_at_100_ms_times_3(mesh: &Mesh) {
+    let link_local =
+        mesh.meshd(1).unwrap().molt(&["status"]).unwrap()["link-local"].as_str().unwrap().to_owned();
+    let ours = mesh.router(1).unwrap().bfd_sessions().unwrap();
+    for (node, session) in [(0, &ours[0]), (2, &ours[1])] {
+        let Node::Stock(stock) = &mesh.nodes[node] else { panic!("node {node} is a stock router") };
+        assert_eq!(session.peer, stock.tunnels[0].link_local());
+        let theirs = mesh.router(node).unwrap().bfd_sessions().unwrap();
+        assert_eq!((theirs.len(), theirs[0].peer.to_string()), (1, link_local.clone()));
+        let neighbours = mesh.router(node).unwrap().neighbours().unwrap();
+        let id = mesh.meshd(1).unwrap().molt(&["status"]).unwrap()["router-id"].as_str().unwrap().to_owned();
+        assert_eq!(neighbours[0].router_id, id);
+    }
+}
+
+fn each_has_a_route_to_each_and_they_ping(mesh: &Mesh) {
+    for (from, to) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+        let (namespace, address) = (&mesh.net.nodes[from], mesh.nodes[to].address());
+        if from == 1 {
+            let answer = mesh.meshd(1).unwrap().molt(&["wait", "--for", &address.to_string()]).unwrap();
+            assert_eq!(answer["ready"], true);
+        } else {
+            wait_route(namespace, address, MINUTE).unwrap();
+        }
+    }
+    mesh.wait_reachable(MINUTE).unwrap();
+    for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)] {
+        let pinged =
+            ping(&mesh.net.nodes[from], mesh.nodes[to].address(), &["-c", "20", "-i", "0.02"]).unwrap();
+        assert_eq!((pinged.sent, pinged.lost()), (20, 0), "{from} to {to}: {}", pinged.text);
+    }
+}
+
+/// FRR announces an address nobody allowed it, and the one of BIRD, as if it were its own.
+fn what_a_stock_router_may_not_announce_is_rejected_and_not_used(mesh: &Mesh) {
+    let (frr, meshd, bird) = (&mesh.net.nodes[0], mesh.meshd(1).unwrap(), mesh.nodes[2].address());
+    let extra = "fd00:6d6f:6c74:cccc::1";
+    frr.ip(&format!("addr add {extra}/128 dev lo")).unwrap();
+    frr.ip(&format!("addr add {bird}/128 dev lo")).unwrap();
+    let wanted = [format!("{extra}/128"), format!("{bird}/128")];
+    let (routes, _) = wait_until("both announcements to be rejected", MINUTE, || {
+        let routes = meshd.molt(&["routes"])?;
+        let rejected = routes["rejected"].as_array().context("no list of rejected routes")?;
+        for prefix in &wanted {
+            let entry = rejected.iter().find(|entry| entry["prefix"] == prefix.as_str());
+            let entry = entry.with_context(|| format!("{prefix} is not in {rejected:?}"))?;
+            ensure!(entry["router-id"] == "10.255.0.1", "{entry}");
+            ensure!(entry["reason"].as_str().is_some_and(|reason| reason.contains("allow")), "{entry}");
+        }
+        Ok(routes)
+    })
+    .unwrap();
+    let used: Vec<&Value> = routes["routes"].as_array().unwrap().iter().collect();
+    assert!(used.iter().all(|route| route["prefix"] != wanted[0].as_str()), "{used:?}");
+    let to_bird: Vec<_> = used.iter().filter(|route| route["prefix"] == wanted[1].as_str()).collect();
+    assert_eq!((to_bird.len(), &to_bird[0]["router-id"]), (1, &"10.255.0.3".into()));
+
+    let pinged =
+        ping(&mesh.net.nodes[1], extra.parse().unwrap(), &["-c", "2", "-i", "0.2", "-W", "1"]).unwrap();
+    assert_eq!(pinged.received, 0, "{}", pinged.text);
+    let pinged = ping(&mesh.net.nodes[1], bird, &["-c", "20", "-i", "0.02"]).unwrap();
+    assert_eq!(pinged.lost(), 0, "{}", pinged.text);
+}
