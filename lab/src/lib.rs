@@ -10,6 +10,7 @@
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`tools`] | what people use: `ping`, `iperf3` |
 //! | [`probe`] | the longest silence between two namespaces |
+//! | [`fuzz`] | what a peer, an operator or the host can send, thrown at the code that reads it |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
 //! | [`mod@bench`] | throughput, CPU time and memory of one tunnel |
 //!
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod fuzz;
 pub mod mesh;
 pub mod netns;
 pub mod probe;
