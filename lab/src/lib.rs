@@ -9,6 +9,7 @@
 //! | [`sim`] | whole meshes of production nodes in virtual time |
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`probe`] | the longest silence between two namespaces |
+//! | [`fuzz`] | what a peer, an operator or the host can send, thrown at the code that reads it |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
 //! | [`bench`] | throughput, CPU time and memory of one tunnel |
 //!
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod fuzz;
 pub mod mesh;
 pub mod netns;
 pub mod probe;
