@@ -199,6 +199,9 @@ impl Tunnel for PlainTunnel {
     }
 
     fn open(&mut self, _from: IpAddr, datagram: &[u8], out: &mut [u8], _now: Time) -> Opened {
+        if out.len() < datagram.len().max(148) {
+            return Opened::Rejected;
+        }
         match datagram.first() {
             Some(1) if datagram.len() == 148 => {
                 if datagram.get(8..40) != Some(self.remote.as_bytes()) {

@@ -7,7 +7,7 @@
 //!   own instead; [`WireGuard::is_up`] becomes true only then,
 //! - after 90 s without an answer it declares itself expired for ever; a new initiation is forced, with back-off,
 //! - it takes an empty datagram for the wish to send what it queued, and calls that a success,
-//! - its clock stands still between calls of `update_timers`; they are made every [`TICK`],
+//! - its clock stands still between calls of `update_timers`; they are made every 250 ms,
 //! - it panics when an output buffer is too small; lengths are checked before each call,
 //! - its limiter counts every handshake of everybody; the tunnels get one without a limit, and the limit is applied at
 //!   the door, after a limit per source.
