@@ -9,6 +9,7 @@
 //! | [`sim`] | whole meshes of production nodes in virtual time |
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`tools`] | what people use: `ping`, `iperf3` |
+//! | [`capture`] | packets as `tshark` reads them |
 //! | [`probe`] | the longest silence between two namespaces |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
 //! | [`bench`] | throughput, CPU time and memory of one tunnel |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod capture;
 pub mod mesh;
 pub mod netns;
 pub mod probe;
