@@ -9,6 +9,7 @@
 //! | [`sim`] | whole meshes of production nodes in virtual time |
 //! | [`mesh`] | a topology of real routers: `meshd`, FRR, BIRD |
 //! | [`tools`] | what people use: `ping`, `iperf3` |
+//! | [`capture`] | packets as `tshark` reads them |
 //! | [`probe`] | the longest silence between two namespaces |
 //! | [`fuzz`] | what a peer, an operator or the host can send, thrown at the code that reads it |
 //! | [`wait`] | waiting for a condition, with the reason when it does not come |
@@ -22,6 +23,7 @@
 
 pub mod bench;
 pub mod fuzz;
+pub mod capture;
 pub mod mesh;
 pub mod netns;
 pub mod probe;

@@ -244,7 +244,7 @@ impl TryFrom<String> for Name {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
+    #[error("cannot read the configuration {path}")]
     Unreadable {
         /// Its path.
         path: String,

@@ -261,6 +261,7 @@ impl Ospf {
 
     /// The tunnel is gone for good.
     pub fn remove_link(&mut self, link: LinkId, now: Time) {
+        self.send_parting_hello(link);
         self.interface_down(link, "the link was removed", now);
         self.interfaces.remove(&link);
         self.settle(now);

@@ -293,13 +293,25 @@ impl<E: Engine> Dataplane<E> {
         push(udp, endpoint, &mut self.counters, |room| entry.tunnel.initiate(room, now).unwrap_or(0));
     }
 
-    fn set_bfd(&mut self, link: LinkId, remote: Ipv6Addr, session: Option<bfd::Config>, now: Time) {
+    fn set_bfd(
+        &mut self,
+        link: LinkId,
+        remote: Ipv6Addr,
+        session: Option<bfd::Config>,
+        now: Time,
+        udp: &mut UdpBatch,
+    ) {
         let Some(entry) = self.links.get_mut(link) else { return };
         entry.remote_link_local = Some(remote);
         match session {
             Some(config) => self.bfd.add(link, config, now),
             None => {
                 entry.failed = false;
+                // A neighbour that is told nothing takes the silence for a failure of the path (RFC 5880 section 6.8.16).
+                if self.bfd.views(now).any(|view| view.link == link && view.state == bfd::State::Up) {
+                    self.bfd.admin_down(link, now);
+                    self.drain_bfd(now, udp);
+                }
                 self.bfd.remove(link);
             }
         }
@@ -344,7 +356,8 @@ impl<E: Engine> Dataplane<E> {
             (_, bfd::State::Up) => BfdChange::Up,
             // RFC 5882 section 4.2: a session that ends administratively says nothing about the path.
             (bfd::State::Up, _) if remote == bfd::State::AdminDown => BfdChange::AdminDown,
-            (bfd::State::Up, bfd::State::AdminDown) => BfdChange::AdminDown,
+            // Ours: whoever asked for it knows.
+            (_, bfd::State::AdminDown) => return,
             (bfd::State::Up, _) => BfdChange::Down(diag),
             _ => return,
         };
@@ -429,7 +442,7 @@ impl<E: Engine> Core for Dataplane<E> {
         match command {
             Command::AddLink(config) => self.add_link(config, now, &mut out.udp),
             Command::Bfd { link, remote, session } => {
-                self.set_bfd(link, remote, session, now);
+                self.set_bfd(link, remote, session, now, &mut out.udp);
                 self.drain_bfd(now, &mut out.udp);
             }
             Command::BfdAdminDown => {

@@ -48,7 +48,7 @@ pub(super) struct Listener {
 enum BindError {
     #[error("another meshd answers at {0}; name another socket with --socket")]
     InUse(String),
-    #[error("cannot listen at the control socket {path}: {source}")]
+    #[error("cannot listen at the control socket {path}")]
     Io { path: String, source: io::Error },
 }
 

@@ -104,8 +104,8 @@ impl Ospf {
             bodies.insert(LsaRef { link, key: LsaKey { ls_type, router, id } }, Arc::from(body));
         };
 
-        // RFC 5340 section 4.4.3.2, and RFC 6987 section 3: a router that leaves asks for no transit traffic, by cost
-        // and by the R-bit.
+        // RFC 5340 section 4.4.3.2, and RFC 6987 section 3: a router that leaves asks for no transit traffic by its cost.
+        // The R-bit stays: until it is gone it carries what has no other way, or not yet.
         let links: Vec<RouterLink> = self
             .interfaces
             .iter()
@@ -120,7 +120,7 @@ impl Ospf {
                 })
             })
             .collect();
-        let options = if forwards { options::ROUTER } else { options::ROUTER & !options::R };
+        let options = options::ROUTER;
         let fragments = links.len().div_ceil(LINKS_PER_LSA).max(1);
         let mut chunks = links.chunks(LINKS_PER_LSA);
         for id in 0..fragments {

@@ -388,8 +388,10 @@ fn what_is_lost_does_not_wait_for_min_ls_interval() {
         .map(|_| {
             net.run_while(Duration::from_secs(20), |net| net.fib(2).contains_key(&prefix(0)));
             net.run_for(1100 * MS);
+            net.cut(0);
             net.bfd(0, BfdEvent::Down);
             let told = net.run_while(Duration::from_secs(10), |net| !net.fib(2).contains_key(&prefix(0)));
+            net.up(0);
             net.bfd(0, BfdEvent::Up);
             told.as_millis()
         })

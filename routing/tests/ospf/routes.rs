@@ -457,6 +457,27 @@ fn shutdown_asks_for_no_traffic_then_flushes_and_says_so() {
     assert_eq!(net.nodes[1].poll_timeout(), None);
 }
 
+/// The way around is not there yet, or not at all.
+#[test]
+fn who_leaves_still_carries_what_has_no_other_way() {
+    let mut net = Net::chain(3);
+    net.run_for(Duration::from_secs(30));
+    net.with(1, |ospf, now| ospf.shutdown(now));
+    net.run_for(900 * MS);
+    assert!(net.fib(0).contains_key(&prefix(2)));
+    net.run_for(2500 * MS);
+    assert!(!net.fib(0).contains_key(&prefix(2)));
+}
+
+#[test]
+fn a_neighbour_whose_link_was_removed_is_told() {
+    let mut net = Net::pair();
+    net.run_for(Duration::from_secs(30));
+    net.with(1, |ospf, now| ospf.remove_link(link(2), now));
+    net.run_for(100 * MS);
+    assert_eq!(net.state(0, link(1)), State::Init);
+}
+
 #[test]
 fn shutdown_with_a_silent_neighbour_ends_after_two_more_seconds() {
     let mut net = Net::pair();

@@ -513,6 +513,17 @@ fn an_administrative_end_of_bfd_is_no_failure() {
 }
 
 #[test]
+fn rfc_5880_section_6_8_16_the_neighbour_is_told_that_a_session_is_taken_away() {
+    let mut rig = line();
+    rig.start_bfd(0, 1);
+    rig.run(Duration::from_secs(3));
+    let remote = identity(0).link_local();
+    rig.command(1, Command::Bfd { link: link_to(0), remote, session: None });
+    rig.run(Duration::from_secs(1));
+    assert_eq!(rig.bfd_changes(0), [BfdChange::Up, BfdChange::AdminDown]);
+}
+
+#[test]
 fn bfd_from_farther_away_than_one_hop_is_discarded() {
     let mut rig = line();
     rig.start_bfd(0, 1);
