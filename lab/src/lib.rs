@@ -22,8 +22,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
-pub mod fuzz;
 pub mod capture;
+pub mod fuzz;
 pub mod mesh;
 pub mod netns;
 pub mod probe;

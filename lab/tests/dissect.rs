@@ -8,6 +8,7 @@
 //! ```
 //!
 //! OSPFv3 and BFD are read where FRR reads them, in its tunnels to 1 and 3; WireGuard on the cables of FRR and of 1 to 2.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;

@@ -9,6 +9,7 @@
 //!           ||   ||
 //!           3 === 2
 //! ```
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -3,6 +3,7 @@
 //! ```text
 //! 0 ===== 1 ===== 2 ===== 3 ===== 4
 //! ```
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::Ipv6Addr;
 use std::time::Duration;

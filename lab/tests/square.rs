@@ -8,6 +8,7 @@
 //!
 //! A probe goes between two opposite corners. One of the links it takes, now near and now far, is cut (x) without a word
 //! to either end, and healed when the traffic has moved; 20 times.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::Ipv6Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -3,6 +3,7 @@
 //! ```text
 //! 0 (FRR) ===== 1 (meshd) ===== 2 (BIRD)
 //! ```
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
 
