@@ -62,7 +62,7 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 const RING_RETRY: Duration = Duration::from_millis(1);
 
 /// Who this node is, as far as it does not change while it runs.
-struct Self_ {
+struct Me {
     node: NodeState,
     router_id: RouterId,
     interface: String,
@@ -73,7 +73,7 @@ struct Self_ {
 struct Daemon {
     options: Options,
     config: Config,
-    me: Self_,
+    me: Me,
     clock: Clock,
     control: Control,
     packets: Handle<Dataplane<WireGuardEngine>>,
@@ -165,7 +165,7 @@ impl Daemon {
         );
         info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
         Ok(Self {
-            me: Self_ { node, router_id, interface, listen },
+            me: Me { node, router_id, interface, listen },
             options,
             config,
             clock,

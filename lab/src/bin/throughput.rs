@@ -8,11 +8,11 @@
 //! with is installed by `lab/install-packages --bench`.
 #![forbid(unsafe_code)]
 
-use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::Parser;
 use molt_lab::bench::{Idle, Subject, Throughput, idle, throughput};
 use molt_lab::mesh::{Role, profile_dir};
 use molt_lab::stock::Engine;
@@ -21,16 +21,31 @@ use serde_json::{Value, json};
 /// Neighbours of a router at rest: the degree the mesh aims at.
 const NEIGHBOURS: usize = 8;
 
+/// Measures one tunnel between two namespaces joined by veth, ours and others' side by side, with one TCP stream.
+///
+/// Needs root. What is compared with is installed by `lab/install-packages --bench`.
+#[derive(Parser)]
+#[command(name = "throughput", max_term_width = 110)]
 struct Options {
+    /// Print JSON
+    #[arg(long)]
     json: bool,
+    /// Measure routers at rest with eight neighbours instead: CPU time and memory
+    #[arg(long)]
     idle: bool,
+    /// Runs of each program; the median is printed
+    #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// Seconds of a run
+    #[arg(long, default_value_t = 5)]
     seconds: u32,
+    /// What to measure; everything unless named
+    #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| measure(&options)) {
+    match measure(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -38,23 +53,6 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-fn options() -> Result<Options> {
-    let mut options = Options { json: false, idle: false, runs: 3, seconds: 5, names: Vec::new() };
-    let mut args = env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut number = || args.next().and_then(|text| text.parse().ok()).context("a number must follow");
-        match arg.as_str() {
-            "--json" => options.json = true,
-            "--idle" => options.idle = true,
-            "--runs" => options.runs = number().context("--runs")?,
-            "--seconds" => options.seconds = u32::try_from(number().context("--seconds")?)?,
-            flag if flag.starts_with('-') => bail!("unknown option {flag}"),
-            name => options.names.push(name.to_owned()),
-        }
-    }
-    Ok(options)
 }
 
 /// Whether everything that was to be measured could be.
