@@ -21,7 +21,7 @@ use molt_lab::topology::Topology;
 use molt_lab::wait::wait_until;
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Severities of `tshark`: warning and error. A checksum that is wrong is an error, a malformed packet as well.
+/// Severities of `tshark`: warning and error. A malformed packet is an error, and so is a wrong checksum of UDP.
 const OBJECTIONS: &str =
     "(_ws.expert.severity == \"Warning\" || _ws.expert.severity == \"Error\" || _ws.malformed)";
 
@@ -98,6 +98,13 @@ fn nothing_to_object(recording: &Recording, ours: &str) {
     assert_eq!(opaque, 0, "{}", recording.describe(&of("!ospf && !bfd && !icmpv6")).unwrap());
     let unchecked = recording.count(&of("bfd && !(udp.checksum.status == 1)")).unwrap();
     assert_eq!(unchecked, 0);
+    // What it finds out about the checksum of OSPF it says only in words.
+    let (ospf, text) = (recording.count(&of("ospf")).unwrap(), recording.describe(&of("ospf")).unwrap());
+    assert_eq!(
+        (text.matches(" [correct]").count(), text.matches(" [incorrect").count()),
+        (ospf, 0),
+        "{text}"
+    );
 }
 
 fn all_kinds_of_packets_were_seen(recording: &Recording, source: Ipv6Addr, router_id: &str) {

@@ -18,12 +18,15 @@ use serde_json::Value;
 const MINUTE: Duration = Duration::from_mins(1);
 /// From the first packet in the tunnel to an adjacency in Full.
 const SOON: Duration = Duration::from_secs(3);
+/// RFC 2328 appendix C.3, and what the stock routers of the lab have.
+const RXMT_INTERVAL: Duration = Duration::from_secs(5);
 
 const LINE: [Role; 3] = [Role::Frr, Role::Meshd, Role::Bird];
 
-/// With the HelloInterval of a second at the stock routers, three seconds are enough for both. With the default of ten they
-/// are not in general: neither FRR nor BIRD answers a Hello before its own next one is due, and until that has come no
-/// router may begin (RFC 2328 section 10.5 wants to see itself in it). See the test below for what remains then.
+/// FRR takes milliseconds whatever its timers: its Hello waits inside WireGuard for the tunnel to come up and is the first
+/// packet through it, and it answers ours with a Database Description at once. BIRD's first Database Description was never
+/// seen to arrive after its first Hello; the next comes with its next Hello or after its RxmtInterval (5 s), whichever is
+/// earlier. So three seconds need a HelloInterval below that at BIRD.
 #[test]
 fn frr_and_bird_are_full_watched_and_reachable_through_a_meshd_within_three_seconds_of_the_tunnel() {
     let mesh = Mesh::start_with(Topology::line(3), &LINE, 1).unwrap();
@@ -37,15 +40,15 @@ fn frr_and_bird_are_full_watched_and_reachable_through_a_meshd_within_three_seco
     what_a_stock_router_may_not_announce_is_rejected_and_not_used(&mesh);
 }
 
-/// A node joins stock routers that have been running for a while, all timers at their defaults.
+/// All timers at their defaults; see above.
 #[test]
-fn with_default_timers_full_comes_with_the_next_hello_of_the_stock_router() {
+fn with_default_timers_frr_is_full_within_three_seconds_and_bird_after_a_retransmission() {
     let mesh = Mesh::start_mixed(Topology::line(3), &LINE).unwrap();
     mesh.wait_full(MINUTE).unwrap();
     for (neighbour, took) in times_to_full(&mesh) {
         println!("hello 10 s: {neighbour} Full {took:.3?} after the tunnel was up");
-        // A HelloInterval, and what the exchange needs.
-        assert!(took <= Duration::from_secs(10) + SOON, "{neighbour} took {took:?}");
+        let allowed = if neighbour == "BIRD" { RXMT_INTERVAL + SOON } else { SOON };
+        assert!(took <= allowed, "{neighbour} took {took:?}");
     }
     each_has_a_route_to_each_and_they_ping(&mesh);
 }
