@@ -417,7 +417,7 @@ fn a_new_own_instance_is_repeated_when_a_neighbour_that_dropped_it_listens_again
     let since = net.sent.len();
     net.inject(0, 0, PacketBody::Request(vec![key])).unwrap();
     net.run_for(300 * MS);
-    net.with(0, |ospf, now| ospf.set_prefixes(vec![crate::rig::prefix(7)], now));
+    net.with(0, |ospf, now| ospf.set_prefixes(vec![prefix(7)], now));
     net.run_for(Duration::from_secs(2));
     let times: Vec<u128> = updates(&net.sent_since(since, 0, link(1)))
         .iter()
