@@ -9,7 +9,10 @@
 //!           ||   ||
 //!           3 === 2
 //! ```
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report, and makes the harness print the logs"
+)]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

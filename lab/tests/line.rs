@@ -3,7 +3,10 @@
 //! ```text
 //! 0 ===== 1 ===== 2 ===== 3 ===== 4
 //! ```
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report, and makes the harness print the logs"
+)]
 
 use std::net::Ipv6Addr;
 use std::time::Duration;

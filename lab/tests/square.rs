@@ -8,7 +8,10 @@
 //!
 //! A probe goes between two opposite corners. One of the links it takes, now near and now far, is cut (x) without a word
 //! to either end, and healed when the traffic has moved; 20 times.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report, and makes the harness print the logs"
+)]
 
 use std::net::Ipv6Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

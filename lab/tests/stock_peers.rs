@@ -3,7 +3,10 @@
 //! ```text
 //! 0 (FRR) ===== 1 (meshd) ===== 2 (BIRD)
 //! ```
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report, and makes the harness print the logs"
+)]
 
 use std::time::Duration;
 
