@@ -40,19 +40,16 @@ fn tshark_finds_no_fault_in_any_packet_of_ours() {
     let inner = interfaces.each_ref().map(|interface| Capture::start(&frr, interface).unwrap());
     let outer = ["to1", "to3"].map(|interface| Capture::start(&frr, interface).unwrap());
     let between = Capture::start(&mesh.net.nodes[2], "to1").unwrap();
-    let sources = [1, 3].map(|node| {
-        let status = mesh.meshd(node).map(|meshd| meshd.molt(&["status"]).ok()).unwrap();
-        status.and_then(|status| status["link-local"].as_str()?.parse::<Ipv6Addr>().ok())
-    });
-
     mesh.meshd_mut(1).unwrap().run().unwrap();
     mesh.wait_full(MINUTE).unwrap();
     mesh.wait_reachable(MINUTE).unwrap();
     reconverge(&mesh);
     ping(&mesh.net.nodes[1], mesh.nodes[0].address(), &["-c", "20", "-i", "0.02", "-s", "1232"]).unwrap();
-    let first = mesh.meshd(1).unwrap().molt(&["status"]).unwrap();
-    let router_id = first["router-id"].as_str().unwrap().to_owned();
-    let source: Ipv6Addr = first["link-local"].as_str().unwrap().parse().unwrap();
+    let [(source, router_id), (other, _)] = [1, 3].map(|node| {
+        let status = mesh.meshd(node).unwrap().molt(&["status"]).unwrap();
+        let link_local: Ipv6Addr = status["link-local"].as_str().unwrap().parse().unwrap();
+        (link_local, status["router-id"].as_str().unwrap().to_owned())
+    });
     assert!(mesh.meshd_mut(1).unwrap().terminate().unwrap().success());
     mesh.meshd_mut(1).unwrap().run().unwrap();
     mesh.wait_full(MINUTE).unwrap();
@@ -60,7 +57,7 @@ fn tshark_finds_no_fault_in_any_packet_of_ours() {
     let [to_1, to_3] = inner.map(|capture| capture.stop().unwrap());
     nothing_to_object(&to_1, &format!("ipv6.src == {source}"));
     all_kinds_of_packets_were_seen(&to_1, source, &router_id);
-    nothing_to_object(&to_3, &format!("ipv6.src == {}", sources[1].unwrap()));
+    nothing_to_object(&to_3, &format!("ipv6.src == {other}"));
     for (what, recording) in
         ["FRR - 1", "FRR - 3"].into_iter().zip(outer.map(|capture| capture.stop().unwrap()))
     {
