@@ -16,6 +16,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -326,4 +327,28 @@ fn a_second_meshd_and_other_mistakes_are_refused_with_a_clear_message_and_distur
     );
     assert_eq!(mesh.meshd_mut(0).unwrap().process().unwrap().id(), pid);
     mesh.meshd_mut(0).unwrap().process().unwrap().check_alive().unwrap();
+}
+
+/// What systemd (`Type=notify`) waits for: a datagram when the daemon answers, and one when it begins to leave.
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_leaves() {
+    let namespace = Namespace::new("notify").unwrap();
+    let path = namespace.dir().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(MINUTE)).unwrap();
+    let heard = || {
+        let mut message = [0; 64];
+        let len = manager.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..len]).trim().to_owned()
+    };
+    let config = namespace.dir().join("meshd.toml");
+    fs::write(&config, "").unwrap();
+    let mut command = namespace.command(binary("meshd").unwrap());
+    command.env("NOTIFY_SOCKET", &path).arg("--config").arg(&config);
+    command.arg("--state-dir").arg(namespace.dir().join("state"));
+    command.arg("--socket").arg(namespace.dir().join("molt.sock"));
+    let mut process = namespace.spawn_command("meshd", command).unwrap();
+    assert_eq!(heard(), "READY=1");
+    assert!(process.terminate().unwrap().success());
+    assert_eq!(heard(), "STOPPING=1");
 }

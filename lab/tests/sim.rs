@@ -7,6 +7,7 @@ use std::time::Duration;
 use molt_lab::sim::{Options, Sim, Weather, seeds};
 use molt_lab::topology::Topology;
 use molt_mesh::Time;
+use molt_tun::Discard;
 
 /// Long enough at rest for everything to come to an end: a lost handshake is retried after 5 s, a Hello comes each
 /// 10 s, BFD starts at one packet a second, and SPF backs off to half a second.
@@ -14,6 +15,10 @@ const CALM: Duration = Duration::from_secs(60);
 
 /// Sends a packet from every node to every other and expects each to arrive.
 fn everyone_reaches_everyone(sim: &mut Sim, nodes: &[usize]) -> Result<(), String> {
+    let loops = |sim: &Sim| -> u64 {
+        nodes.iter().map(|node| sim.node(*node).data.counters().of(Discard::HopLimit)).sum()
+    };
+    let before = loops(sim);
     let mut sent = Vec::new();
     for from in nodes {
         for to in nodes.iter().filter(|to| *to != from) {
@@ -23,6 +28,7 @@ fn everyone_reaches_everyone(sim: &mut Sim, nodes: &[usize]) -> Result<(), Strin
     sim.run_for(Duration::from_secs(1));
     match sent.iter().find(|(_, _, number)| !sim.arrived(*number)) {
         Some((from, to, _)) => Err(format!("a packet from {from} to {to} was lost at rest")),
+        None if loops(sim) != before => Err("a hop limit ran out at rest".into()),
         None => sim.check_always(),
     }
 }
