@@ -5,6 +5,7 @@
 //! can be cut without a word to either end. One seed drives everything, so a failure replays.
 
 pub mod engine;
+mod ledger;
 mod oracle;
 
 use std::cmp::Reverse;
@@ -16,13 +17,14 @@ use std::time::Duration;
 use meshd::config;
 use meshd::control::{Control, ControlConfig, Notice, PeerConfig};
 use meshd::node::Node;
-use molt_mesh::ip6::{Header, Packet};
+use molt_mesh::ip6::Header;
 use molt_mesh::{Identity, Seed, Time};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
 use crate::topology::Topology;
 use engine::PlainEngine;
+use ledger::{DATA_PORT, Ledger, data_number};
 
 /// How links treat datagrams.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,12 +103,10 @@ pub struct Sim {
     appointments: u64,
     /// Lent to the node that acts; there is only one, because it is large.
     out: Option<Output>,
-    /// Data packets by number: where to, and how often they arrived.
-    packets: Vec<(Ipv6Addr, u32)>,
+    /// What became of the data packets.
+    ledger: Ledger,
     /// Datagrams that links carried, and their bytes.
     carried: (u64, u64),
-    /// The first broken invariant.
-    broken: Option<String>,
 }
 
 impl Sim {
@@ -123,9 +123,8 @@ impl Sim {
             agenda: BinaryHeap::new(),
             appointments: 0,
             out: Some(Output::new(false)),
-            packets: Vec::new(),
+            ledger: Ledger::default(),
             carried: (0, 0),
-            broken: None,
             topology,
             options,
             seed,
@@ -207,24 +206,31 @@ impl Sim {
     pub fn shutdown(&mut self, node: usize) {
         let now = self.now;
         self.members[node].node.control.shutdown(now);
-        self.with(node, |node, now, out| node.exchange(now, out));
+        self.with(node, None, |node, now, out| node.exchange(now, out));
     }
 
     /// Sends a data packet from the host of one node to that of another; returns its number.
     pub fn send(&mut self, from: usize, to: usize) -> usize {
-        let number = self.packets.len();
         let (src, dst) = (self.address(from), self.address(to));
-        self.packets.push((dst, 0));
+        let number = self.ledger.send(to);
         let header = Header { src, dst, hop_limit: 64, traffic_class: 0 };
-        let mut packet = header.udp(1000, 1000, &(number as u64).to_be_bytes());
-        self.with(from, |node, now, out| node.handle_packet(&mut packet, now, out));
+        let mut packet = header.udp(DATA_PORT, DATA_PORT, &(number as u64).to_be_bytes());
+        self.with(from, Some(number), |node, now, out| node.handle_packet(&mut packet, now, out));
+        self.ledger.balance(self.now);
         number
     }
 
     /// Whether a data packet arrived.
     #[must_use]
     pub fn arrived(&self, number: usize) -> bool {
-        self.packets[number].1 > 0
+        self.ledger.arrived(number)
+    }
+
+    /// How often a data packet came to a node a second time. Routers that learn of a change one after the other may disagree
+    /// for a moment about the way.
+    #[must_use]
+    pub const fn loops(&self) -> u64 {
+        self.ledger.loops()
     }
 
     /// Lets time pass.
@@ -249,12 +255,14 @@ impl Sim {
         }
     }
 
-    /// What must hold at every moment: a data packet reaches only its destination, and once at most.
+    /// What must hold at every moment, and is looked at after each thing that happens: a data packet reaches only its
+    /// destination, and once at most; a node that is given one passes it on once with a hop less, delivers it, or counts
+    /// why not; and so all that were sent are delivered, discarded and counted, lost by a link, or on their way.
     ///
     /// # Errors
     /// The first thing that did not hold.
     pub fn check_always(&self) -> Result<(), String> {
-        self.broken.clone().map_or(Ok(()), Err)
+        self.ledger.check()
     }
 
     /// What must hold once nothing changes any more: every database of a part of the mesh is equal, every forwarding
@@ -309,7 +317,7 @@ impl Sim {
         let peers = self.topology.links.iter().enumerate().filter_map(peer).collect();
         let now = self.now;
         self.members[node].node.control.set_peers(peers, now);
-        self.with(node, |node, now, out| node.exchange(now, out));
+        self.with(node, None, |node, now, out| node.exchange(now, out));
     }
 
     fn cost(&self, edge: Edge) -> u16 {
@@ -330,34 +338,45 @@ impl Sim {
                     }
                     self.now = at;
                     self.members[node].alarm = None;
-                    self.with(node, |node, now, out| node.handle_timeout(now, out));
+                    self.with(node, None, |node, now, out| node.handle_timeout(now, out));
                 }
                 Happening::Arrival { from, to, mut datagram } => {
                     self.now = at;
+                    let data = engine::plaintext(&datagram).and_then(data_number);
                     if self.members[to].alive {
-                        self.with(to, |node, now, out| {
+                        self.ledger.arrive(data);
+                        self.with(to, data, |node, now, out| {
                             node.handle_datagram(underlay(from), &mut datagram, now, out);
                         });
+                    } else {
+                        self.ledger.arrive(data);
+                        self.ledger.lose(data);
                     }
                 }
             }
+            self.ledger.balance(self.now);
             return true;
         }
         false
     }
 
-    /// Lets a node do something, and takes what comes of it.
-    fn with(&mut self, node: usize, act: impl FnOnce(&mut Node<PlainEngine>, Time, &mut Output)) {
+    /// Lets a node do something, and takes what comes of it. `data` is the data packet it is given.
+    fn with(
+        &mut self,
+        node: usize,
+        data: Option<usize>,
+        act: impl FnOnce(&mut Node<PlainEngine>, Time, &mut Output),
+    ) {
         let Some(mut out) = self.out.take() else { return };
+        let discarded = self.members[node].node.data.counters().total();
         act(&mut self.members[node].node, self.now, &mut out);
+        let discards = self.members[node].node.data.counters().total() - discarded;
+        self.ledger.account(self.now, node, data, discards, &out);
         for transmit in out.udp.transmits() {
             let Some(to) = number(transmit.to) else { continue };
             for datagram in transmit.datagrams() {
                 self.carry(node, to, datagram);
             }
-        }
-        for packet in out.tun.packets() {
-            self.receive_on_host(node, packet);
         }
         out.clear();
         self.out = Some(out);
@@ -388,14 +407,14 @@ impl Sim {
     fn carry(&mut self, from: usize, to: usize, datagram: &[u8]) {
         self.carried.0 += 1;
         self.carried.1 += datagram.len() as u64;
+        let data = engine::plaintext(datagram).and_then(data_number);
         let edge = self.edge(from, to);
-        if edge.is_none_or(|edge| self.cut.contains(&edge)) {
-            return;
-        }
-        if self.rng.f64() < self.weather.loss {
+        if edge.is_none_or(|edge| self.cut.contains(&edge)) || self.rng.f64() < self.weather.loss {
+            self.ledger.lose(data);
             return;
         }
         let copies = if self.rng.f64() < self.weather.duplicates { 2 } else { 1 };
+        self.ledger.carry(data, copies);
         for _ in 0..copies {
             let mut delay = Duration::from_micros(self.rng.u64(self.weather.delay_us.clone()));
             if self.rng.f64() < self.weather.late {
@@ -403,26 +422,6 @@ impl Sim {
             }
             let arrival = Happening::Arrival { from, to, datagram: datagram.to_vec() };
             self.appoint(self.now + delay, arrival);
-        }
-    }
-
-    fn receive_on_host(&mut self, node: usize, bytes: &[u8]) {
-        let address = self.address(node);
-        let fault = match Packet::new(bytes) {
-            Err(error) => Some(format!("{error} was delivered")),
-            Ok(packet) if packet.dst() != address => {
-                Some(format!("a packet for {} was delivered", packet.dst()))
-            }
-            Ok(packet) => packet.udp().and_then(|udp| {
-                let number = u64::from_be_bytes(udp.payload.try_into().ok()?);
-                let (dst, times) = self.packets.get_mut(usize::try_from(number).ok()?)?;
-                *times += 1;
-                (*times > 1 || *dst != address)
-                    .then(|| format!("packet {number} was delivered {times} times"))
-            }),
-        };
-        if let Some(fault) = fault {
-            self.broken.get_or_insert(format!("{fault} to node {node} at {}", self.now));
         }
     }
 }
