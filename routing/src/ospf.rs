@@ -39,6 +39,8 @@
 //! - The calculation takes the root's links from the adjacencies, not from our own Router-LSA, which may be due later.
 //! - A Hello with other intervals is not dropped; they are adopted (RFC 7503 section 5.1 is as lenient). A Hello that does
 //!   not list us is answered at once.
+//! - The first Hello of a neighbour makes it 2-Way although it does not list us yet: a tunnel exists only if both ends hear
+//!   each other. If it has not listed us after RxmtInterval, event 1-WayReceived follows as section 10.5 has it.
 //! - An MTU below ours is adopted, because stock routers insist on equality.
 //! - An interface has one neighbour: a tunnel has one peer. Another Router ID on it replaces the neighbour.
 //! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel

@@ -199,7 +199,9 @@ impl Ospf {
             self.neighbor_event(link, Event::KillNbr, "the neighbour changed its router id", now);
         }
         let dd_seq = self.rng.u32(..);
+        let presume_until = now + self.config.rxmt;
         let Some(interface) = self.interfaces.get_mut(&link) else { return Err(Reject::LinkDown) };
+        let may_answer = interface.next_answer <= now;
         let neighbor = interface
             .neighbor
             .get_or_insert_with(|| Neighbor::new(router, src, hello.interface, dd_seq, now));
@@ -216,11 +218,27 @@ impl Ospf {
         neighbor.address = src;
         let other_interface = neighbor.interface != hello.interface;
         neighbor.interface = hello.interface;
+        let presume = neighbor.state == State::Down && may_answer;
+        if presume {
+            neighbor.presumed_until = presume_until;
+        }
+        let presumed = now < neighbor.presumed_until;
         self.neighbor_event(link, Event::HelloReceived, "hello received", now);
         if hello.neighbors.contains(&self.config.router_id) {
             self.neighbor_event(link, Event::TwoWayReceived, "the neighbour has heard us", now);
+        } else if presume {
+            // A tunnel exists only if both ends hear each other, so the Hello that answers will arrive and the neighbour be
+            // in Init or better when our Database Description does. BIRD, which has just sent its Hello, would otherwise wait
+            // for its RxmtInterval before it sends us anything that shows it has heard us.
+            if let Some(interface) = self.interfaces.get_mut(&link) {
+                interface.next_answer = now + ANSWER_GAP;
+            }
+            self.send_hello(link, now);
+            self.neighbor_event(link, Event::TwoWayReceived, "the tunnel carries both ways", now);
         } else {
-            self.neighbor_event(link, Event::OneWayReceived, "the neighbour no longer hears us", now);
+            if !presumed {
+                self.neighbor_event(link, Event::OneWayReceived, "the neighbour no longer hears us", now);
+            }
             // The next regular Hello may be a HelloInterval away; the answer lets the neighbour start now.
             if let Some(interface) = self.interfaces.get_mut(&link) {
                 let answer_at = interface.next_answer.max(now);

@@ -122,6 +122,8 @@ pub(super) struct Neighbor {
     pub(super) changes: u32,
     /// When to give it up.
     pub(super) inactivity_at: Time,
+    /// Until then a Hello that does not list us may have been sent before ours arrived.
+    pub(super) presumed_until: Time,
     pub(super) exchange: Exchange,
     /// Link state request list: what it described and we lack.
     pub(super) requests: BTreeMap<LsaKey, LsaHeader>,
@@ -143,6 +145,7 @@ impl Neighbor {
             since: now,
             changes: 0,
             inactivity_at: Time::MAX,
+            presumed_until: Time::ZERO,
             exchange: Exchange::new(dd_seq),
             requests: BTreeMap::new(),
             asked: BTreeSet::new(),
