@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::mesh::{self, Mesh, Node, Role};
 use crate::netns::{Namespace, Net};
 use crate::process::{Process, Usage};
-use crate::stock::{Engine, Peer, WireGuard, identity};
+use crate::stock::{Engine, Interface, Peer, WireGuard, identity};
 use crate::topology::Topology;
 use crate::wait::{now, wait_until};
 
@@ -197,7 +197,7 @@ fn set_up(subject: &Subject) -> Result<Pair> {
             Ok(Pair { server: server.inner, mtu: tunnel_mtu, running: Running::Programs(ends), net })
         }
         Subject::Meshd => {
-            let Mesh { nodes, net } = Mesh::start(line)?;
+            let Mesh { nodes, net, .. } = Mesh::start(line)?;
             let server = nodes.get(1).context("a line of two has two nodes")?.address();
             Ok(Pair { server, mtu: tunnel_mtu, running: Running::Mesh(nodes), net })
         }
@@ -229,8 +229,8 @@ impl Side {
 
     fn wireguard(&self, engine: &Engine, far: &Self) -> Result<WireGuard> {
         let peer = Peer { key: *far.identity.node_public(), endpoint: Some(far.outer) };
-        let end =
-            WireGuard::start(&self.namespace, engine, &self.identity, UNDERLAY, WIREGUARD_MTU, &[peer])?;
+        let interface = Interface { mtu: WIREGUARD_MTU, ..Interface::default() };
+        let end = WireGuard::start(&self.namespace, engine, &self.identity, UNDERLAY, &interface, &[peer])?;
         self.namespace.ip(&format!("addr add {}/64 dev {} nodad", self.inner, end.interface()))?;
         Ok(end)
     }

@@ -28,6 +28,7 @@ pub mod mesh;
 pub mod netns;
 pub mod probe;
 pub mod process;
+pub mod relay;
 pub mod sim;
 pub mod stock;
 pub mod tools;

@@ -16,19 +16,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use molt_mesh::port::{TUNNEL_MTU, UNDERLAY};
+use molt_mesh::port::UNDERLAY;
 use molt_mesh::{Identity, MeshAddr, NodePublic};
 use serde_json::Value;
 
 use crate::netns::{Namespace, Net};
 use crate::probe::Probe;
 use crate::process::Process;
-use crate::stock::{self, BfdSession, Bird, Engine, Frr, Peer, Router, RouterConfig, WireGuard};
+use crate::relay::{self, Relay, Weather};
+use crate::stock::{self, BfdSession, Bird, Engine, Frr, Interface, Peer, Router, RouterConfig, WireGuard};
 use crate::topology::Topology;
 use crate::wait::{now, wait_until};
 
 /// Name of the interface of every `meshd`; each has a namespace to itself.
 pub const TUN: &str = "molt0";
+
+/// First port of the relays, far from those of the routers.
+const RELAY: u16 = 20_000;
 
 /// What runs at a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +45,32 @@ pub enum Role {
     Bird,
 }
 
+/// How the routers of a mesh are set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// HelloInterval in seconds.
+    pub hello_s: u16,
+    /// The tunnels of stock routers.
+    pub interface: Interface,
+    /// Changes what stock routers are told.
+    pub router: fn(&mut RouterConfig),
+    /// How the underlay treats datagrams, unless it delivers them all.
+    pub weather: Option<Weather>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { hello_s: 10, interface: Interface::default(), router: |_| {}, weather: None }
+    }
+}
+
 /// A running mesh.
 #[derive(Debug)]
 pub struct Mesh {
     /// One of these for each node of the topology. Dropped before the namespaces they run in.
     pub nodes: Vec<Node>,
+    /// One for each link, if the underlay has a [`Weather`].
+    pub relays: Vec<Relay>,
     /// The underlay.
     pub net: Net,
 }
@@ -95,6 +120,19 @@ pub enum Daemon {
     Frr(Frr),
     /// BIRD.
     Bird(Bird),
+}
+
+impl Daemon {
+    /// Ends the daemon as a crash does and starts it again with the same configuration.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        match self {
+            Self::Frr(frr) => frr.restart_ospf(),
+            Self::Bird(bird) => bird.restart(),
+        }
+    }
 }
 
 impl Node {
@@ -152,27 +190,43 @@ impl Mesh {
         Self::start_with(topology, roles, 10)
     }
 
+    /// The same with stock routers that are set up otherwise.
+    ///
+    /// # Errors
+    /// As [`start_mixed`](Self::start_mixed).
+    pub fn start_set_up(topology: Topology, roles: &[Role], setup: &Setup) -> Result<Self> {
+        let net = Net::new(topology)?;
+        Self::start_in(net, roles, setup)
+    }
+
     /// The same with a HelloInterval of `hello_s` at every node. A stock router greets a neighbour that is back only when
     /// its next Hello is due.
     ///
     /// # Errors
     /// As [`start_mixed`](Self::start_mixed).
     pub fn start_with(topology: Topology, roles: &[Role], hello_s: u16) -> Result<Self> {
-        ensure!(roles.len() == topology.nodes, "{} roles for {} nodes", roles.len(), topology.nodes);
-        let net = Net::new(topology)?;
+        Self::start_set_up(topology, roles, &Setup { hello_s, ..Setup::default() })
+    }
+
+    fn start_in(net: Net, roles: &[Role], setup: &Setup) -> Result<Self> {
+        let nodes = net.topology.nodes;
+        ensure!(roles.len() == nodes, "{} roles for {nodes} nodes", roles.len());
         let plans: Vec<Plan> = roles
             .iter()
             .zip(1..)
             .zip(&net.nodes)
             .map(|((role, number), namespace)| plan(*role, number, namespace))
             .collect::<Result<_>>()?;
-        let mut mesh = Self { nodes: Vec::new(), net };
+        let mut mesh = Self { nodes: Vec::new(), relays: Vec::new(), net };
+        if let Some(weather) = setup.weather {
+            mesh.start_relays(&plans, weather)?;
+        }
         for (node, plan) in plans.iter().enumerate() {
             let namespace = mesh.net.nodes.get(node).context("a namespace for each node")?.clone();
             let peers = mesh.peers(node, &plans)?;
             let started = match plan.role {
-                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, hello_s)?),
-                Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers, hello_s)?),
+                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, setup.hello_s)?),
+                Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers, setup)?),
             };
             mesh.nodes.push(started);
         }
@@ -259,6 +313,21 @@ impl Mesh {
         all.map(|((), took)| took)
     }
 
+    /// The relay of a link runs at its smaller node.
+    fn start_relays(&mut self, plans: &[Plan], weather: Weather) -> Result<()> {
+        for (link, &(a, b)) in self.net.topology.links.iter().enumerate() {
+            let end = |far_end: usize, node: usize| {
+                let role = plans.get(node).context("a plan for each node")?.role;
+                let router = SocketAddr::new(underlay(link, far_end), port(role, link)?);
+                Ok::<_, anyhow::Error>(relay::End { relay: relay_of(link, far_end)?, router })
+            };
+            let namespace = self.net.nodes.get(a).context("a namespace for each node")?;
+            let weather = Weather { seed: weather.seed + link as u64, ..weather };
+            self.relays.push(Relay::start(namespace, [end(0, a)?, end(1, b)?], weather)?);
+        }
+        Ok(())
+    }
+
     fn peers(&self, node: usize, plans: &[Plan]) -> Result<Vec<Neighbour>> {
         let links = self.net.topology.links.iter().enumerate();
         let ours = links.filter_map(|(link, &(a, b))| match node {
@@ -268,14 +337,14 @@ impl Mesh {
         });
         ours.map(|(link, far_end, far)| {
             let plan = plans.get(far).context("a plan for each node")?;
-            // Every second underlay is IPv6.
-            let address: IpAddr = match link % 2 {
-                0 => Net::ipv4(link, far_end).into(),
-                _ => Net::ipv6(link, far_end).into(),
+            let endpoint = if self.relays.is_empty() {
+                SocketAddr::new(underlay(link, far_end), port(plan.role, link)?)
+            } else {
+                relay_of(link, 1 - far_end)?
             };
             Ok(Neighbour {
                 key: plan.key,
-                endpoint: SocketAddr::new(address, port(plan.role, link)?),
+                endpoint,
                 local_port: port(plans.get(node).context("a plan for each node")?.role, link)?,
                 stock: (plan.role != Role::Meshd).then_some(plan.address),
             })
@@ -291,6 +360,19 @@ struct Neighbour {
     local_port: u16,
     /// The address a stock router announces.
     stock: Option<Ipv6Addr>,
+}
+
+/// The underlay address of one end of a link. Every second underlay is IPv6.
+fn underlay(link: usize, end: usize) -> IpAddr {
+    match link % 2 {
+        0 => Net::ipv4(link, end).into(),
+        _ => Net::ipv6(link, end).into(),
+    }
+}
+
+/// Where the relay of a link, at its end 0, listens for the router at `end`.
+fn relay_of(link: usize, end: usize) -> Result<SocketAddr> {
+    Ok(SocketAddr::new(underlay(link, 0), RELAY + u16::try_from(2 * link + end)?))
 }
 
 /// `meshd` has one port for all its neighbours, a stock router one interface and port for each.
@@ -490,16 +572,18 @@ impl Stock {
         plan: &Plan,
         node: usize,
         peers: &[Neighbour],
-        hello_s: u16,
+        setup: &Setup,
     ) -> Result<Self> {
-        let mtu = u32::try_from(TUNNEL_MTU)?;
         let tunnel = |peer: &Neighbour| {
             let far = Peer { key: peer.key, endpoint: Some(peer.endpoint) };
-            WireGuard::start(namespace, &Engine::installed(), &plan.identity, peer.local_port, mtu, &[far])
+            let (engine, identity) = (Engine::installed(), &plan.identity);
+            WireGuard::start(namespace, &engine, identity, peer.local_port, &setup.interface, &[far])
         };
         let tunnels: Vec<WireGuard> = peers.iter().map(tunnel).collect::<Result<_>>()?;
         let interfaces = tunnels.iter().map(|tunnel| tunnel.interface().to_owned()).collect();
-        let config = RouterConfig { hello_s, ..RouterConfig::numbered(u16::try_from(node + 1)?, interfaces) };
+        let mut config = RouterConfig::numbered(u16::try_from(node + 1)?, interfaces);
+        config.hello_s = setup.hello_s;
+        (setup.router)(&mut config);
         let router = match plan.role {
             Role::Frr => Daemon::Frr(Frr::start(namespace, &config)?),
             Role::Bird => Daemon::Bird(Bird::start(namespace, &config)?),

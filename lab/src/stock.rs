@@ -20,7 +20,7 @@ use crate::wait::wait_until;
 
 pub use bird::Bird;
 pub use frr::Frr;
-pub use wireguard::{Engine, Peer, WireGuard};
+pub use wireguard::{Engine, Interface, Peer, WireGuard};
 
 /// An OSPF neighbour as a router shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,14 @@ pub struct RouterConfig {
     pub retransmit_s: u16,
     /// Whether BFD, at 100 ms x 3, watches the adjacencies.
     pub bfd: bool,
+    /// Area of the interfaces.
+    pub area: u32,
+    /// Instance id on them.
+    pub instance: u8,
+    /// Whether they are point-to-point, else broadcast.
+    pub point_to_point: bool,
+    /// What the router announces as external to OSPF.
+    pub external: Vec<Prefix>,
 }
 
 impl RouterConfig {
@@ -76,6 +84,10 @@ impl RouterConfig {
             hello_s: 10,
             retransmit_s: 5,
             bfd: true,
+            area: 0,
+            instance: 0,
+            point_to_point: true,
+            external: Vec::new(),
         }
     }
 }

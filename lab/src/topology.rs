@@ -44,6 +44,12 @@ impl Topology {
         Self::ring(4)
     }
 
+    /// Each joined to each.
+    #[must_use]
+    pub fn full(nodes: usize) -> Self {
+        Self::new(nodes, (0..nodes).flat_map(|a| (0..a).map(move |b| (a, b))))
+    }
+
     /// Node 0 in the middle.
     #[must_use]
     pub fn star(nodes: usize) -> Self {

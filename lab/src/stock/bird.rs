@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +16,7 @@ use crate::wait::wait_until;
 #[derive(Debug)]
 pub struct Bird {
     namespace: Namespace,
+    conf: PathBuf,
     socket: PathBuf,
     process: Process,
 }
@@ -30,14 +31,19 @@ impl Bird {
         namespace.ip(&format!("addr add {}/128 dev lo", config.address))?;
         let (conf, socket) = (namespace.dir().join("bird.conf"), namespace.dir().join("bird.ctl"));
         fs::write(&conf, bird_conf(config)?)?;
-        let (conf_text, socket_text) = (conf.to_string_lossy(), socket.to_string_lossy());
-        let mut process = namespace.spawn("bird", &["bird", "-f", "-c", &conf_text, "-s", &socket_text])?;
-        wait_until("bird to open its control socket", Duration::from_secs(10), || {
-            process.check_alive()?;
-            ensure!(socket.exists(), "{} does not exist", socket.display());
-            Ok(())
-        })?;
-        Ok(Self { namespace: namespace.clone(), socket, process })
+        let process = run(namespace, &conf, &socket)?;
+        Ok(Self { namespace: namespace.clone(), conf, socket, process })
+    }
+
+    /// Ends it as a crash does and starts it again.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        fs::remove_file(&self.socket)?;
+        self.process = run(&self.namespace, &self.conf, &self.socket)?;
+        Ok(())
     }
 
     /// What `birdc` prints.
@@ -65,6 +71,17 @@ impl Bird {
     }
 }
 
+fn run(namespace: &Namespace, conf: &Path, socket: &Path) -> Result<Process> {
+    let (conf, control) = (conf.to_string_lossy(), socket.to_string_lossy());
+    let mut process = namespace.spawn("bird", &["bird", "-f", "-c", &conf, "-s", &control])?;
+    wait_until("bird to open its control socket", Duration::from_secs(10), || {
+        process.check_alive()?;
+        ensure!(socket.exists(), "{control} does not exist");
+        Ok(())
+    })?;
+    Ok(process)
+}
+
 fn bird_conf(config: &RouterConfig) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "log stderr all;\nrouter id {};", config.router_id)?;
@@ -74,15 +91,23 @@ fn bird_conf(config: &RouterConfig) -> Result<String> {
         let timers = "min rx interval 100 ms; min tx interval 100 ms; multiplier 3;";
         writeln!(text, "protocol bfd {{ interface \"*\" {{ {timers} }}; }}")?;
     }
-    writeln!(
-        text,
-        "protocol ospf v3 mesh {{\n  ecmp yes;\n  ipv6 {{ import all; export none; }};\n  area 0 {{"
-    )?;
+    let export = if config.external.is_empty() { "none" } else { "where source = RTS_STATIC" };
+    if !config.external.is_empty() {
+        writeln!(text, "protocol static {{\n  ipv6;")?;
+        for prefix in &config.external {
+            writeln!(text, "  route {prefix} blackhole;")?;
+        }
+        writeln!(text, "}}")?;
+    }
+    writeln!(text, "protocol ospf v3 mesh {{\n  ecmp yes;")?;
+    writeln!(text, "  ipv6 {{ import all; export {export}; }};\n  area {} {{", config.area)?;
     for interface in &config.interfaces {
         let (hello, dead, retransmit) = (config.hello_s, 4 * config.hello_s, config.retransmit_s);
         let bfd = if config.bfd { "yes" } else { "no" };
         let timers = format!("hello {hello}; dead {dead}; retransmit {retransmit};");
-        writeln!(text, "    interface \"{interface}\" {{ type ptp; {timers} bfd {bfd}; }};")?;
+        let instance = format!("instance {}", config.instance);
+        let kind = if config.point_to_point { "ptp" } else { "broadcast" };
+        writeln!(text, "    interface \"{interface}\" {instance} {{ type {kind}; {timers} bfd {bfd}; }};")?;
     }
     writeln!(text, "    stubnet {}/128 {{ cost 0; }};\n  }};\n}}", config.address)?;
     Ok(text)

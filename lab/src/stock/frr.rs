@@ -29,7 +29,7 @@ pub struct Frr {
 }
 
 impl Frr {
-    /// Starts the three daemons and puts the router's address on the loopback.
+    /// Starts its daemons and puts the router's address on the loopback.
     ///
     /// # Errors
     /// If FRR is missing or refuses its configuration.
@@ -39,7 +39,11 @@ impl Frr {
         let dir = namespace.dir().join("frr");
         fs::create_dir(&dir)?;
         let mut frr = Self { namespace: namespace.clone(), dir, daemons: Vec::new() };
+        let statics = config.external.iter().map(|prefix| format!("ipv6 route {prefix} blackhole\n"));
         frr.daemon("zebra", "")?;
+        if !config.external.is_empty() {
+            frr.daemon("staticd", &statics.collect::<String>())?;
+        }
         let bfd =
             "bfd\n profile mesh\n  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n";
         frr.daemon("bfdd", if config.bfd { bfd } else { "" })?;
@@ -62,6 +66,31 @@ impl Frr {
     pub fn vtysh_json(&self, command: &str) -> Result<Value> {
         let text = self.vtysh(command)?;
         serde_json::from_str(&text).with_context(|| format!("{command} printed {text}"))
+    }
+
+    /// Enters configuration commands, one after the other from the top level on.
+    ///
+    /// # Errors
+    /// What `vtysh` said.
+    pub fn configure(&self, commands: &[&str]) -> Result<()> {
+        let dir = text(&self.dir);
+        let mut args = vec!["vtysh", "--vty_socket", &dir, "-c", "configure terminal"];
+        args.extend(commands.iter().flat_map(|command| ["-c", *command]));
+        self.namespace.run(&args).map(drop)
+    }
+
+    /// Ends `ospf6d` as a crash does and starts it again.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart_ospf(&mut self) -> Result<()> {
+        // The last one that was started is the first.
+        let mut ospf6d = self.daemons.remove(0);
+        ospf6d.kill()?;
+        drop(ospf6d);
+        let config = fs::read_to_string(self.dir.join("ospf6d.conf"))?;
+        fs::remove_file(self.dir.join("ospf6d.vty"))?;
+        self.daemon("ospf6d", &config)
     }
 
     /// Its processes.
@@ -99,7 +128,10 @@ fn ospf6d(config: &RouterConfig) -> Result<String> {
     let mut text = String::new();
     for interface in &config.interfaces {
         writeln!(text, "interface {interface}")?;
-        writeln!(text, " ipv6 ospf6 area 0.0.0.0\n ipv6 ospf6 network point-to-point")?;
+        writeln!(text, " ipv6 ospf6 area {}\n ipv6 ospf6 instance-id {}", config.area, config.instance)?;
+        if config.point_to_point {
+            writeln!(text, " ipv6 ospf6 network point-to-point")?;
+        }
         writeln!(text, " ipv6 ospf6 hello-interval {}", config.hello_s)?;
         writeln!(text, " ipv6 ospf6 dead-interval {}", 4 * config.hello_s)?;
         writeln!(text, " ipv6 ospf6 retransmit-interval {}", config.retransmit_s)?;
@@ -107,8 +139,11 @@ fn ospf6d(config: &RouterConfig) -> Result<String> {
             writeln!(text, " ipv6 ospf6 bfd profile mesh")?;
         }
     }
-    writeln!(text, "interface lo\n ipv6 ospf6 area 0.0.0.0\n ipv6 ospf6 passive")?;
+    writeln!(text, "interface lo\n ipv6 ospf6 area {}\n ipv6 ospf6 passive", config.area)?;
     writeln!(text, "router ospf6\n ospf6 router-id {}", config.router_id)?;
+    if !config.external.is_empty() {
+        writeln!(text, " redistribute static")?;
+    }
     Ok(text)
 }
 

@@ -19,7 +19,7 @@ use crate::process::Process;
 use crate::wait::wait_until;
 
 /// What a stock router lets through a tunnel to a mesh: link-local and multicast for OSPFv3 and BFD, the mesh prefix.
-const ALLOWED_IPS: &str = "fe80::/10, ff02::/16, fd00:6d6f:6c74::/48";
+pub const ALLOWED_IPS: &str = "fe80::/10, ff02::/16, fd00:6d6f:6c74::/48";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -49,6 +49,25 @@ pub struct Peer {
     pub endpoint: Option<SocketAddr>,
 }
 
+/// How an operator sets up the interface.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// AllowedIPs of every peer.
+    pub allowed_ips: String,
+    /// Whether it gets the link-local address that the mesh derives from its key.
+    pub link_local: bool,
+    /// Whether it has the MULTICAST flag, as wireguard-go's have and the kernel's have not.
+    pub multicast: bool,
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Self { mtu: 1280, allowed_ips: ALLOWED_IPS.to_owned(), link_local: true, multicast: true }
+    }
+}
+
 /// A WireGuard interface and the process that serves it.
 #[derive(Debug)]
 pub struct WireGuard {
@@ -69,7 +88,7 @@ impl WireGuard {
         engine: &Engine,
         identity: &Identity,
         listen_port: u16,
-        mtu: u32,
+        setup: &Interface,
         peers: &[Peer],
     ) -> Result<Self> {
         // The control sockets of all namespaces share one directory, /run/wireguard, so the name must be unique.
@@ -94,7 +113,7 @@ impl WireGuard {
         writeln!(text, "[Interface]\nPrivateKey = {secret}\nListenPort = {listen_port}")?;
         for peer in peers {
             let key = STANDARD.encode(peer.key.as_bytes());
-            writeln!(text, "[Peer]\nPublicKey = {key}\nAllowedIPs = {ALLOWED_IPS}")?;
+            writeln!(text, "[Peer]\nPublicKey = {key}\nAllowedIPs = {}", setup.allowed_ips)?;
             if let Some(endpoint) = peer.endpoint {
                 writeln!(text, "Endpoint = {endpoint}")?;
             }
@@ -104,9 +123,12 @@ impl WireGuard {
         namespace.run(&["wg", "setconf", &interface, &file.to_string_lossy()])?;
         // Some kernels add a random link-local address of their own, and then the two compete as source address.
         namespace.ip(&format!("link set {interface} addrgenmode none"))?;
-        namespace.ip(&format!("link set {interface} mtu {mtu} up"))?;
+        let multicast = if setup.multicast { "on" } else { "off" };
+        namespace.ip(&format!("link set {interface} mtu {} multicast {multicast} up", setup.mtu))?;
         let link_local = identity.link_local();
-        namespace.ip(&format!("addr replace {link_local}/64 dev {interface} nodad"))?;
+        if setup.link_local {
+            namespace.ip(&format!("addr replace {link_local}/64 dev {interface} nodad"))?;
+        }
         Ok(Self { process, interface, link_local })
     }
 

@@ -1,0 +1,230 @@
+//! FRR and BIRD as neighbours, set up in all the ways operators do, and under conditions networks have.
+//!
+//! Unless a test says otherwise:
+//!
+//! ```text
+//! 0 (FRR) ===== 1 (meshd) ===== 2 (BIRD)
+//! ```
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report, and makes the harness print the logs"
+)]
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use molt_lab::mesh::{Daemon, Mesh, Node, Role, Setup};
+use molt_lab::probe::Probe;
+use molt_lab::relay::Weather;
+use molt_lab::stock::{Interface, wait_route};
+use molt_lab::tools::{PingStream, ping};
+use molt_lab::topology::Topology;
+use molt_lab::wait::{now, wait_until};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const LINE: [Role; 3] = [Role::Frr, Role::Meshd, Role::Bird];
+
+fn line(setup: &Setup) -> Mesh {
+    Mesh::start_set_up(Topology::line(3), &LINE, setup).unwrap()
+}
+
+/// Hellos each second: a stock router greets a neighbour that is back only when its next one is due.
+fn quick() -> Setup {
+    Setup { hello_s: 1, ..Setup::default() }
+}
+
+/// Both neighbours of the `meshd` are Full, at both ends.
+fn wait_full(mesh: &Mesh) {
+    for (node, neighbours) in [(0, 1), (1, 2), (2, 1)] {
+        mesh.router(node).unwrap().wait_full(neighbours, MINUTE).unwrap();
+    }
+}
+
+/// From one stock router through the `meshd` to the other, and back.
+fn they_reach_each_other(mesh: &Mesh) {
+    for (from, to) in [(0, 2), (2, 0)] {
+        wait_route(&mesh.net.nodes[from], mesh.nodes[to].address(), MINUTE).unwrap();
+    }
+    mesh.wait_reachable(MINUTE).unwrap();
+}
+
+#[test]
+fn allowed_ips_of_everything_and_an_interface_without_the_multicast_flag_make_no_difference() {
+    for interface in [
+        Interface { allowed_ips: "::/0".to_owned(), ..Interface::default() },
+        Interface { multicast: false, ..Interface::default() },
+    ] {
+        let mesh = line(&Setup { interface, ..quick() });
+        mesh.wait_full(MINUTE).unwrap();
+        they_reach_each_other(&mesh);
+    }
+}
+
+/// The `meshd` says Hello each second, the stock routers each five seconds: it adopts theirs.
+#[test]
+fn other_intervals_are_adopted() {
+    let mesh = line(&Setup { router: |router| router.hello_s = 5, ..quick() });
+    mesh.wait_full(MINUTE).unwrap();
+    they_reach_each_other(&mesh);
+}
+
+#[test]
+fn a_router_without_bfd_is_a_neighbour_all_the_same() {
+    let mesh = line(&Setup { router: |router| router.bfd = false, ..quick() });
+    wait_full(&mesh);
+    they_reach_each_other(&mesh);
+}
+
+/// ```text
+/// 0 (meshd) === 1 (FRR)
+///   ||   \\   //  ||
+///   ||   //   \\  ||
+/// 3 (BIRD) === 2 (meshd)
+/// ```
+#[test]
+fn a_full_mesh_of_all_implementations_has_one_database_and_direct_ways() {
+    let roles = [Role::Meshd, Role::Frr, Role::Meshd, Role::Bird];
+    let mesh = Mesh::start_set_up(Topology::full(4), &roles, &quick()).unwrap();
+    mesh.wait_full(MINUTE).unwrap();
+    mesh.wait_reachable(MINUTE).unwrap();
+    for node in [0, 2] {
+        wait_until("each other node to be a neighbour away", MINUTE, || {
+            let routes = mesh.meshd(node).unwrap().molt(&["routes"])?;
+            for other in (0..4).filter(|other| *other != node) {
+                let prefix = format!("{}/128", mesh.nodes[other].address());
+                let route =
+                    routes["routes"].as_array().unwrap().iter().find(|it| it["prefix"] == prefix.as_str());
+                let hops = route.and_then(|route| route["next-hops"].as_array()).map_or(0, Vec::len);
+                ensure!(hops == 1, "{prefix}: {route:?}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn an_operator_who_switches_bfd_off_at_frr_costs_no_packet() {
+    let mesh = line(&quick());
+    mesh.wait_full(MINUTE).unwrap();
+    they_reach_each_other(&mesh);
+    let Node::Stock(frr) = &mesh.nodes[0] else { panic!("node 0 is FRR") };
+    let Daemon::Frr(daemon) = &frr.router else { panic!("node 0 is FRR") };
+    let pings =
+        PingStream::start(&mesh.net.nodes[0], mesh.nodes[2].address(), Duration::from_millis(10)).unwrap();
+    daemon.configure(&["bfd", "profile mesh", "shutdown"]).unwrap();
+    wait_until("the meshd to hear AdminDown", MINUTE, || {
+        let bfd = mesh.meshd(1).unwrap().molt(&["bfd"])?;
+        let state = &bfd["sessions"][0]["remote-state"];
+        ensure!(state == "AdminDown", "{bfd}");
+        Ok(())
+    })
+    .unwrap();
+    pings.wait_replies(100, MINUTE).unwrap();
+    let pinged = pings.stop().unwrap();
+    assert_eq!(pinged.lost(), 0, "{}", pinged.text);
+    wait_full(&mesh);
+}
+
+#[test]
+fn a_router_that_is_killed_and_started_again_is_back() {
+    let mut mesh = line(&quick());
+    mesh.wait_full(MINUTE).unwrap();
+    for node in [0, 2] {
+        let Node::Stock(stock) = &mut mesh.nodes[node] else { panic!("node {node} is a stock router") };
+        stock.router.restart().unwrap();
+        let start = now();
+        mesh.wait_full(MINUTE).unwrap();
+        println!("{:?} is back {:.1?} after it was started again", LINE[node], start.elapsed());
+        they_reach_each_other(&mesh);
+    }
+    mesh.meshd_mut(1).unwrap().kill().unwrap();
+    mesh.meshd_mut(1).unwrap().run().unwrap();
+    let start = now();
+    mesh.wait_full(MINUTE).unwrap();
+    println!("meshd is back {:.1?} after it was started again", start.elapsed());
+    they_reach_each_other(&mesh);
+}
+
+/// BFD at 100 ms x 3 calls such a path down now and then, and rightly so; here is asked whether OSPF gets stuck.
+#[test]
+fn adjacencies_come_up_and_databases_agree_over_a_path_that_loses_and_reorders() {
+    for (percent, seed) in [(5, 1), (10, 2), (20, 3)] {
+        let loss = f64::from(percent) / 100.0;
+        let weather = Weather { loss, reordered: 0.1, late: Duration::from_millis(20), seed };
+        let mut mesh =
+            line(&Setup { weather: Some(weather), router: |router| router.bfd = false, ..quick() });
+        for life in 0..3 {
+            let start = now();
+            wait_full(&mesh);
+            they_reach_each_other(&mesh);
+            println!("{percent} % lost: life {life} of the meshd in use after {:.1?}", start.elapsed());
+            mesh.meshd_mut(1).unwrap().kill().unwrap();
+            mesh.meshd_mut(1).unwrap().run().unwrap();
+        }
+        wait_full(&mesh);
+        for relay in &mesh.relays {
+            let [passed, lost, late] = relay.counts();
+            println!("a relay passed {passed} datagrams, lost {lost}, held {late} back");
+            assert!(lost > 0 && late > 0, "the path was fair: {passed}, {lost}, {late}");
+        }
+    }
+}
+
+/// ```text
+/// 0 ===x=== 1
+/// ||       ||
+/// 3 ======= 2
+/// ```
+///
+/// FRR in three corners and one `meshd`: at either end of the cut, and as either router of the other way.
+#[test]
+fn twenty_silent_cuts_with_one_meshd_in_each_corner_of_a_square_of_frr() {
+    let mut outages = Vec::new();
+    for corner in 0..4 {
+        let mut roles = [Role::Frr; 4];
+        roles[corner] = Role::Meshd;
+        let mesh = Mesh::start_set_up(Topology::square(), &roles, &quick()).unwrap();
+        mesh.wait_full(MINUTE).unwrap();
+        mesh.wait_reachable(MINUTE).unwrap();
+        let probe = mesh.probe(0, 1).unwrap();
+        let link = &mesh.net.links[mesh.net.link(0, 1).unwrap()];
+        for cut in 0..5 {
+            let outage = probe.outage(link, MINUTE).unwrap();
+            println!("meshd in corner {corner}, cut {cut}: {outage:.1?}");
+            outages.push(outage);
+            link.heal().unwrap();
+            mesh.wait_full(MINUTE).unwrap();
+            wait_until("the probe to be back", MINUTE, || {
+                ensure!(Probe::taken(std::slice::from_ref(link))?.len() == 1, "it takes the other way");
+                Ok(())
+            })
+            .unwrap();
+        }
+    }
+    outages.sort();
+    let (median, worst) = (outages[outages.len() / 2], outages[outages.len() - 1]);
+    println!("median {median:.1?}, worst {worst:.1?}");
+    assert!(median <= Duration::from_millis(300), "median {median:?} of {outages:?}");
+    assert!(worst <= Duration::from_millis(330), "worst {worst:?} of {outages:?}");
+}
+
+/// A Router-LSA of 120 links: 1,944 bytes with its headers in one piece, which no tunnel of 1,280 bytes carries.
+#[test]
+fn a_hub_of_120_links_is_a_neighbour_of_frr_and_bird() {
+    let mut roles = vec![Role::Meshd; 121];
+    (roles[1], roles[2]) = (Role::Frr, Role::Bird);
+    let setup = Setup::default();
+    let mesh = Mesh::start_set_up(Topology::star(121), &roles, &setup).unwrap();
+    let start = now();
+    mesh.router(0).unwrap().wait_full(120, 2 * MINUTE).unwrap();
+    println!("120 adjacencies {:.1?} after the last router was started", start.elapsed());
+    for node in [1, 2] {
+        for other in [3, 60, 120] {
+            wait_route(&mesh.net.nodes[node], mesh.nodes[other].address(), MINUTE).unwrap();
+            let pinged =
+                ping(&mesh.net.nodes[node], mesh.nodes[other].address(), &["-c", "3", "-i", "0.1"]).unwrap();
+            assert_eq!(pinged.lost(), 0, "{}", pinged.text);
+        }
+    }
+}
