@@ -80,10 +80,40 @@ pub mod link_type {
     pub const VIRTUAL: u8 = 4;
 }
 
+/// Bits of an AS-External-LSA (A.4.7).
+pub mod external {
+    /// There is an external route tag.
+    pub const T: u8 = 0x01;
+    /// There is a forwarding address.
+    pub const F: u8 = 0x02;
+    /// The metric is of type 2.
+    pub const E: u8 = 0x04;
+}
+
+/// Informational capabilities of a router (RFC 7770 section 2.4): bit 0 is the most significant.
+pub mod capability {
+    /// The router can restart gracefully (RFC 3623).
+    pub const GRACEFUL_RESTART: u32 = 1 << 31;
+    /// It helps others to (RFC 3623).
+    pub const GRACEFUL_RESTART_HELPER: u32 = 1 << 30;
+    /// It can be a stub router (RFC 6987).
+    pub const STUB_ROUTER: u32 = 1 << 29;
+}
+
+/// TLV of the Router Information LSA: informational capabilities (RFC 7770 section 2.4).
+pub const TLV_CAPABILITIES: u16 = 1;
 /// TLV of the Router Information LSA: dynamic hostname (RFC 5642 section 3.1).
 pub const TLV_HOSTNAME: u16 = 7;
 /// Longest hostname in bytes (RFC 5642 section 3.1).
 pub const MAX_HOSTNAME: usize = 255;
+/// TLV of the Grace-LSA: grace period in seconds (RFC 5187 section 2.2).
+pub const TLV_GRACE_PERIOD: u16 = 1;
+/// TLV of the Grace-LSA: reason (RFC 5187 section 2.2).
+pub const TLV_GRACE_REASON: u16 = 2;
+/// TLV of the Autoconfiguration LSA: router hardware fingerprint (RFC 7503 section 7.2.2).
+pub const TLV_FINGERPRINT: u16 = 1;
+/// Least length of a fingerprint in bytes (RFC 7503 section 7.2.2).
+pub const FINGERPRINT_LEN: usize = 32;
 
 /// Sequence number of the first instance of an LSA (RFC 2328 section 12.1.6).
 pub const INITIAL_SEQUENCE_NUMBER: i32 = -0x7fff_ffff;
