@@ -70,6 +70,14 @@ pub mod prefix_options {
     pub const LA: u8 = 0x02;
 }
 
+/// Bits of a Router-LSA (A.4.3).
+pub mod router_bits {
+    /// The router is an area border router.
+    pub const B: u8 = 0x01;
+    /// The router is an AS boundary router.
+    pub const E: u8 = 0x02;
+}
+
 /// Types of links in a Router-LSA (A.4.3).
 pub mod link_type {
     /// Point-to-point connection to another router.
@@ -137,5 +145,7 @@ pub const MIN_LS_ARRIVAL: Duration = Duration::from_secs(1);
 pub const MIN_LS_INTERVAL: Duration = Duration::from_secs(5);
 /// Added to the age of every LSA sent, in seconds (RFC 2328 appendix C.3).
 pub const INF_TRANS_DELAY: u16 = 1;
+/// Metric of an inter-area or external destination that is not reachable (RFC 2328 appendix B).
+pub const LS_INFINITY: u32 = 0x00ff_ffff;
 /// Largest cost of a link; a link of this cost carries transit traffic only as a last resort (RFC 6987 section 3).
 pub const MAX_LINK_METRIC: u16 = 0xffff;

@@ -116,12 +116,27 @@ pub struct SpfRun {
     pub fib_changed: bool,
 }
 
+/// What kind of path a route is (RFC 2328 section 11), most preferred first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PathType {
+    /// Within the area.
+    IntraArea,
+    /// To another area.
+    InterArea,
+    /// Out of the autonomous system; the metric adds to the cost of the way.
+    External1,
+    /// Out of the autonomous system; the metric is larger than any way.
+    External2,
+}
+
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Where to.
     pub prefix: Prefix,
-    /// Cost of the path and the prefix.
+    /// Its kind.
+    pub path: PathType,
+    /// Cost of the path and the prefix; of a type 2 external path, its metric.
     pub cost: u32,
     /// The nearest routers that announce it.
     pub origins: Vec<RouterId>,
@@ -248,8 +263,8 @@ impl Ospf {
 
     /// What is announced by a reachable router and not used, and why.
     #[must_use]
-    pub fn rejected_routes(&self) -> &[RejectedRoute] {
-        &self.spf.rejected
+    pub fn rejected_routes(&self) -> Vec<RejectedRoute> {
+        self.spf.rejected()
     }
 
     /// The counters.
