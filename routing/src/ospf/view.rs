@@ -251,6 +251,12 @@ impl Ospf {
         }
     }
 
+    /// The headers of all LSAs flooded beyond their link, in ascending order of key, with their ages of `now`.
+    pub fn headers(&self, now: Time) -> impl Iterator<Item = LsaHeader> {
+        let shared = self.lsdb.iter().filter(|(at, _)| at.link.is_none());
+        shared.map(move |(_, entry)| entry.header(now))
+    }
+
     /// The last calculations of the routing table, oldest first.
     pub fn spf_log(&self) -> impl Iterator<Item = &SpfRun> {
         self.spf.log.iter()
