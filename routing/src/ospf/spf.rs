@@ -22,9 +22,9 @@ use super::lsdb::LsaRef;
 use super::view::{RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger};
 use super::{Ospf, Output};
 
-mod graph;
+pub(super) mod graph;
 mod table;
-mod tree;
+pub(super) mod tree;
 
 use graph::{Graph, VertexId};
 use table::{By, Offer, Paths, Reading, Table};
@@ -36,7 +36,7 @@ const LOG: usize = 32;
 /// The result of the last calculation.
 #[derive(Debug)]
 pub(super) struct Spf {
-    graph: Graph,
+    pub(super) graph: Graph,
     /// Vertices whose LSAs changed since the last run.
     changed: BTreeSet<VertexId>,
     /// LSAs with prefixes that changed since the last run.
@@ -150,6 +150,9 @@ impl Ospf {
     fn calculate_tree(&mut self, now: Time) -> bool {
         let spf = &mut self.spf;
         let mut stale = std::mem::take(&mut spf.root_changed);
+        if !spf.changed.is_empty() {
+            self.relay.forget();
+        }
         for id in std::mem::take(&mut spf.changed) {
             stale |= spf.graph.update(&self.lsdb, id, &spf.tree, now);
         }

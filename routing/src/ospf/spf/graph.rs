@@ -17,7 +17,7 @@ pub(super) const ROOT: u32 = 0;
 
 /// A vertex of the graph (RFC 5340 section 4.8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum VertexId {
+pub(in super::super) enum VertexId {
     /// A transit network, by Router ID and Interface ID of its Designated Router.
     Network(RouterId, u32),
     Router(RouterId),
@@ -50,7 +50,7 @@ pub(super) struct Traits {
 
 /// The graph, kept in step with the database: a changed LSA costs its own row and not the whole.
 #[derive(Debug)]
-pub(super) struct Graph {
+pub(in super::super) struct Graph {
     pub(super) vertices: Vec<Vertex>,
     /// Position in `vertices`. Only looked up, never iterated.
     index: HashMap<VertexId, u32>,
@@ -118,13 +118,39 @@ fn named(link: &RouterLink) -> Option<(VertexId, u32)> {
 }
 
 impl Graph {
-    pub(super) fn new(root: RouterId) -> Self {
+    pub(in super::super) fn new(root: RouterId) -> Self {
         let mut graph = Self { vertices: Vec::new(), index: HashMap::new() };
         graph.position_or_new(VertexId::Router(root));
         if let Some(root) = graph.vertices.first_mut() {
             root.traits = Traits { live: true, usable: true, transit: true, ..Traits::default() };
         }
         graph
+    }
+
+    /// The calculating router.
+    pub(in super::super) fn root(&self) -> RouterId {
+        match self.vertices.first().map(|vertex| vertex.id) {
+            Some(VertexId::Router(root)) => root,
+            _ => RouterId(0),
+        }
+    }
+
+    /// Whether two routers other than the root have a link to each other, as both say.
+    pub(in super::super) fn are_adjacent(&self, a: RouterId, b: RouterId) -> bool {
+        match (self.position(VertexId::Router(a)), self.position(VertexId::Router(b))) {
+            (Some(a), Some(b)) => self.has_edge(a, b) && self.has_edge(b, a),
+            _ => false,
+        }
+    }
+
+    /// The routers another one than the root is adjacent to.
+    pub(in super::super) fn neighbors_of(&self, router: RouterId) -> impl Iterator<Item = RouterId> {
+        let at = self.position(VertexId::Router(router));
+        let edges = at.map_or(&[][..], |at| self.edges(at));
+        edges.iter().filter_map(move |(to, _)| match self.vertices.get(*to as usize)?.id {
+            VertexId::Router(neighbor) if self.has_edge(*to, at?) => Some(neighbor),
+            _ => None,
+        })
     }
 
     pub(super) fn position(&self, id: VertexId) -> Option<u32> {
@@ -148,7 +174,7 @@ impl Graph {
 
     /// Makes the row of one vertex anew after its LSAs changed. `tree` is that of the graph before; returns whether it may
     /// be another now.
-    pub(super) fn update(&mut self, lsdb: &Lsdb, id: VertexId, tree: &Tree, now: Time) -> bool {
+    pub(in super::super) fn update(&mut self, lsdb: &Lsdb, id: VertexId, tree: &Tree, now: Time) -> bool {
         let row = Row::read(lsdb, id, now);
         if row.is_none() && !self.index.contains_key(&id) {
             return false;

@@ -25,7 +25,7 @@ pub(super) struct RootLink {
 
 /// Distance and next hops of each vertex.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(in super::super) struct Tree {
     distance: Vec<u32>,
     next_hops: Vec<SetId>,
 }
