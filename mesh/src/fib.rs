@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::id::LinkId;
 
@@ -114,17 +116,23 @@ enum Entry {
     Via(u32),
 }
 
+/// The routes of one length, or a part of them.
+type Table = HashMap<u128, Entry, Keyed>;
+
 /// An immutable forwarding table.
 ///
-/// Almost every mesh route is a /128, so those are one hash table, looked up first; the other lengths in use follow
-/// from long to short, one table each. A lookup costs one hash probe for a host route, and one more for each length.
-/// Equal next-hop sets are stored once.
+/// Almost every mesh route is a /128, so those are looked up first, and the other lengths in use follow from long to short,
+/// one table each. A lookup costs one hash probe for a host route, and one more for each length. Equal next-hop sets are
+/// stored once.
+///
+/// Two tables of one [`FibBuilder`] share what is equal in both: a clone is as cheap as the number of shards, and a changed
+/// route costs the copy of its shard.
 #[derive(Debug, Clone, Default)]
 pub struct Fib {
-    hosts: HashMap<u128, Entry>,
+    hosts: Hosts,
     /// Longest first.
-    shorter: Vec<(u8, HashMap<u128, Entry>)>,
-    next_hops: Vec<Box<[LinkId]>>,
+    shorter: Vec<(u8, Arc<Table>)>,
+    next_hops: Arc<Vec<Arc<[LinkId]>>>,
 }
 
 impl Fib {
@@ -132,8 +140,8 @@ impl Fib {
     #[must_use]
     pub fn lookup(&self, dst: Ipv6Addr) -> Option<Target<'_>> {
         let bits = dst.to_bits();
-        if let Some(entry) = self.hosts.get(&bits) {
-            return self.resolve(*entry);
+        if let Some(entry) = self.hosts.get(bits) {
+            return self.resolve(entry);
         }
         let entry = self.shorter.iter().find_map(|(len, table)| table.get(&(bits & mask(*len))))?;
         self.resolve(*entry)
@@ -142,17 +150,18 @@ impl Fib {
     /// The route of exactly this prefix.
     #[must_use]
     pub fn exact(&self, prefix: &Prefix) -> Option<Target<'_>> {
-        let table = match prefix.len {
-            128 => &self.hosts,
-            len => self.shorter.iter().find(|(of, _)| *of == len).map(|(_, table)| table)?,
+        let entry = match prefix.len {
+            128 => self.hosts.get(prefix.bits)?,
+            len => *self.shorter.iter().find(|(of, _)| *of == len)?.1.get(&prefix.bits)?,
         };
-        self.resolve(*table.get(&prefix.bits)?)
+        self.resolve(entry)
     }
 
     /// All routes in ascending order of prefix.
     #[must_use]
     pub fn routes(&self) -> Vec<(Prefix, Target<'_>)> {
-        let tables = self.shorter.iter().map(|(len, table)| (*len, table)).chain([(128, &self.hosts)]);
+        let hosts = self.hosts.shards.iter().map(|shard| (128, shard));
+        let tables = self.shorter.iter().map(|(len, table)| (*len, table)).chain(hosts);
         let mut routes: Vec<_> = tables
             .flat_map(|(len, table)| {
                 table.iter().map(move |(bits, entry)| (Prefix { bits: *bits, len }, *entry))
@@ -166,7 +175,7 @@ impl Fib {
     /// How many routes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.hosts.len() + self.shorter.iter().map(|(_, table)| table.len()).sum::<usize>()
+        self.hosts.count + self.shorter.iter().map(|(_, table)| table.len()).sum::<usize>()
     }
 
     /// Whether there are none.
@@ -183,7 +192,124 @@ impl Fib {
     }
 }
 
-/// Collects the routes of a [`Fib`].
+/// Host routes in one shard on average. A change copies a shard (2 kB) and a pointer to each of the others, which at 10,000
+/// routes are about equally much work.
+const SHARD: usize = 64;
+
+/// The host routes, in a power of two of shards.
+#[derive(Debug, Clone)]
+struct Hosts {
+    shards: Box<[Arc<Table>]>,
+    count: usize,
+    keys: Keyed,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self::new(Keyed::default(), 0)
+    }
+}
+
+impl Hosts {
+    fn new(keys: Keyed, capacity: usize) -> Self {
+        let empty = Arc::new(Table::with_hasher(keys));
+        let shards = vec![empty; capacity.div_ceil(SHARD).next_power_of_two()];
+        Self { shards: shards.into(), count: 0, keys }
+    }
+
+    /// Whoever chooses addresses that meet in one shard makes changes dear and not lookups, so this hash needs no key.
+    const fn shard(&self, bits: u128) -> usize {
+        let mixed = (bits as u64 ^ (bits >> 64) as u64).wrapping_mul(MIX);
+        (mixed >> 32) as usize & (self.shards.len() - 1)
+    }
+
+    fn get(&self, bits: u128) -> Option<Entry> {
+        self.shards.get(self.shard(bits))?.get(&bits).copied()
+    }
+
+    fn insert(&mut self, bits: u128, entry: Entry) {
+        if self.count >= 2 * SHARD * self.shards.len() {
+            self.spread();
+        }
+        let at = self.shard(bits);
+        if let Some(shard) = self.shards.get_mut(at)
+            && Arc::make_mut(shard).insert(bits, entry).is_none()
+        {
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, bits: u128) {
+        let at = self.shard(bits);
+        if let Some(shard) = self.shards.get_mut(at).filter(|shard| shard.contains_key(&bits)) {
+            Arc::make_mut(shard).remove(&bits);
+            self.count -= 1;
+        }
+    }
+
+    /// Moves all routes to twice as many shards.
+    fn spread(&mut self) {
+        let mut wider = Self::new(self.keys, 2 * SHARD * self.shards.len());
+        let routes = self.shards.iter().flat_map(|shard| shard.iter());
+        routes.for_each(|(bits, entry)| wider.insert(*bits, *entry));
+        *self = wider;
+    }
+}
+
+/// An odd number whose bits look random: the fraction of the golden ratio.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Hashes an address by two multiplications with secret keys, each folded to 64 bits. Everyone in the mesh chooses its own
+/// address, so the keys are random in every process; and the packet path pays for it, so it is not SipHash.
+#[derive(Debug, Clone, Copy)]
+struct Keyed([u64; 3]);
+
+impl Default for Keyed {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self([1, 2, 3].map(|number| random.hash_one(number) | 1))
+    }
+}
+
+impl BuildHasher for Keyed {
+    type Hasher = Folded;
+
+    fn build_hasher(&self) -> Folded {
+        Folded { keys: *self, hash: 0 }
+    }
+}
+
+/// The state of [`Keyed`].
+#[derive(Debug)]
+struct Folded {
+    keys: Keyed,
+    hash: u64,
+}
+
+impl Hasher for Folded {
+    fn write_u128(&mut self, bits: u128) {
+        let [first, second, third] = self.keys.0;
+        let folded = fold(bits as u64 ^ first, (bits >> 64) as u64 ^ second);
+        self.hash = fold(folded ^ self.hash, third);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u128(u128::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Collects the routes of a [`Fib`], and keeps them up to date from one table to the next.
 #[derive(Debug, Default)]
 pub struct FibBuilder {
     fib: Fib,
@@ -194,7 +320,8 @@ impl FibBuilder {
     /// A builder with room for `hosts` host routes.
     #[must_use]
     pub fn with_capacity(hosts: usize) -> Self {
-        Self { fib: Fib { hosts: HashMap::with_capacity(hosts), ..Fib::default() }, interned: HashMap::new() }
+        let hosts = Hosts::new(Keyed::default(), hosts);
+        Self { fib: Fib { hosts, ..Fib::default() }, interned: HashMap::new() }
     }
 
     /// Adds a destination on this host, over any earlier route of the same prefix.
@@ -217,6 +344,7 @@ impl FibBuilder {
                 sorted.dedup();
                 let next_hops = &mut self.fib.next_hops;
                 let set = *self.interned.entry(sorted.clone().into()).or_insert_with(|| {
+                    let next_hops = Arc::make_mut(next_hops);
                     next_hops.push(sorted.into());
                     u32::try_from(next_hops.len() - 1).expect("fewer than 2^32 next-hop sets fit in memory")
                 });
@@ -226,6 +354,28 @@ impl FibBuilder {
         };
         self.insert(prefix, Entry::Via(set));
         self
+    }
+
+    /// Takes a route away. Its next-hop set stays, for the routes of others and those to come.
+    pub fn remove(&mut self, prefix: &Prefix) -> &mut Self {
+        if prefix.len == 128 {
+            self.fib.hosts.remove(prefix.bits);
+        } else if let Some(at) = self.fib.shorter.iter().position(|(len, _)| *len == prefix.len)
+            && let Some((_, table)) = self.fib.shorter.get_mut(at)
+        {
+            let table = Arc::make_mut(table);
+            table.remove(&prefix.bits);
+            if table.is_empty() {
+                self.fib.shorter.remove(at);
+            }
+        }
+        self
+    }
+
+    /// The table as it is now. Later changes do not reach it.
+    #[must_use]
+    pub fn snapshot(&self) -> Fib {
+        self.fib.clone()
     }
 
     /// The table.
@@ -239,19 +389,22 @@ impl FibBuilder {
             self.fib.hosts.insert(prefix.bits, entry);
             return;
         }
+        let keys = self.fib.hosts.keys;
         let shorter = &mut self.fib.shorter;
         let at = shorter.partition_point(|(len, _)| *len > prefix.len);
-        match shorter.get_mut(at) {
-            Some((len, table)) if *len == prefix.len => {
-                table.insert(prefix.bits, entry);
-            }
-            _ => shorter.insert(at, (prefix.len, HashMap::from([(prefix.bits, entry)]))),
+        if shorter.get(at).is_none_or(|(len, _)| *len != prefix.len) {
+            shorter.insert(at, (prefix.len, Arc::new(Table::with_hasher(keys))));
+        }
+        if let Some((_, table)) = shorter.get_mut(at) {
+            Arc::make_mut(table).insert(prefix.bits, entry);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn link(id: u32) -> LinkId {
@@ -300,6 +453,52 @@ mod tests {
                     assert_eq!(fib.exact(prefix), expected);
                 }
             }
+        }
+    }
+
+    /// Routes come and go for long; now and then a snapshot is taken, which later changes must not reach.
+    #[test]
+    fn a_table_kept_up_to_date_is_that_of_a_map_and_snapshots_stay_as_they_are() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut builder = FibBuilder::default();
+        let mut naive: BTreeMap<Prefix, Vec<LinkId>> = BTreeMap::new();
+        let mut snapshots = Vec::new();
+        let same = |fib: &Fib, naive: &BTreeMap<Prefix, Vec<LinkId>>| {
+            let routes = fib.routes().into_iter().map(|(prefix, target)| match target {
+                Target::Local => (prefix, Vec::new()),
+                Target::Via(links) => (prefix, links.to_vec()),
+            });
+            fib.len() == naive.len() && routes.eq(naive.iter().map(|(prefix, set)| (*prefix, set.clone())))
+        };
+        for step in 0..20_000 {
+            let len = *rng.choice(&[0, 48, 64, 127, 128, 128, 128, 128]).unwrap();
+            let prefix =
+                Prefix::new(Ipv6Addr::from_bits(u128::from(rng.u16(..2_000)) << (rng.u8(..2) * 64)), len);
+            match rng.u8(..5) {
+                0 | 1 => {
+                    builder.remove(&prefix);
+                    naive.remove(&prefix);
+                }
+                2 => {
+                    builder.local(prefix);
+                    naive.insert(prefix, Vec::new());
+                }
+                _ => {
+                    let mut links: Vec<LinkId> = (0..rng.u32(1..3)).map(|_| link(rng.u32(1..6))).collect();
+                    builder.via(prefix, &links);
+                    links.sort();
+                    links.dedup();
+                    naive.insert(prefix, links);
+                }
+            }
+            if step % 1_000 == 0 {
+                snapshots.push((builder.snapshot(), naive.clone()));
+            }
+        }
+        assert!(naive.len() > 1_000 && builder.fib.hosts.shards.len() > 4);
+        snapshots.push((builder.build(), naive));
+        for (at, (fib, naive)) in snapshots.iter().enumerate() {
+            assert!(same(fib, naive), "snapshot {at}");
         }
     }
 

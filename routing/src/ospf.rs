@@ -13,6 +13,7 @@
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
+//! | `relay` | whom others flood to already | what the topology says about it |
 //! | `originate` | our own LSAs and their pace | what we want to say |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
 //! | `delay` | when to calculate (RFC 8405) | its timers |
@@ -47,6 +48,7 @@
 //!   proves the neighbour better than a hop limit does.
 //! - The number of LSAs is bounded, in all and for each originator. One too many is acknowledged and forgotten.
 //! - LSAs with a body that cannot be read are flooded and not used.
+//! - In dense parts of the mesh an LSA waits a quarter of a second for a neighbour that has it from others (`relay`).
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
 //!   leave it out. FRR and BIRD do the same. Links of max metric carry transit traffic as a last resort (RFC 6987).
 //! - The DoNotAge bit is ignored: without the DC-bit of every router in the area nobody may set it (RFC 1793 section 2.5).
@@ -54,7 +56,7 @@
 //! # Left out
 //!
 //! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), virtual
-//! links, several areas, stub areas and NSSAs, AS-external and inter-area routes (their LSAs are stored and flooded),
+//! links, several areas, stub areas and NSSAs (the routes that border routers announce are used; we announce none),
 //! graceful restart (RFC 5187), the authentication trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
 //! ids between routers that are not neighbours (RFC 7503 section 7).
 
@@ -76,6 +78,7 @@ mod lsdb;
 mod neighbor;
 mod originate;
 pub mod packet;
+mod relay;
 mod spf;
 pub mod view;
 
@@ -88,6 +91,7 @@ use interface::Interface;
 use lsdb::{LsaRef, Lsdb};
 use originate::{LS_SPACING, Own};
 use packet::PacketBody;
+use relay::Relay;
 use spf::Spf;
 use view::{Counters, SpfTrigger};
 
@@ -213,6 +217,7 @@ pub struct Ospf {
     own: BTreeMap<LsaRef, Own>,
     spf: Spf,
     delay: Delay,
+    relay: Relay,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -230,6 +235,7 @@ impl Ospf {
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
             delay: Delay::new(),
+            relay: Relay::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
         };

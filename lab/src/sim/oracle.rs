@@ -1,9 +1,9 @@
 //! What the mesh must have come to, computed in the most stupid way that is obviously right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use molt_mesh::Target;
-use molt_routing::ospf::lsa::Scope;
+use molt_routing::ospf::lsa::LsaKey;
 
 use super::Sim;
 
@@ -17,52 +17,53 @@ pub(super) fn check(sim: &Sim) -> Result<(), String> {
     check_databases(sim, &graph)
 }
 
-/// Who can hear whom.
+/// Who can hear whom, and how far everybody is from everybody.
 struct TrueGraph {
     alive: BTreeSet<usize>,
     /// For each node its neighbours and the cost to them.
-    neighbors: BTreeMap<usize, BTreeMap<usize, u32>>,
+    neighbors: Vec<Vec<(usize, u32)>>,
+    /// From each node to each; `None` where no path leads.
+    distances: Vec<Vec<Option<u32>>>,
 }
 
 impl TrueGraph {
     fn of(sim: &Sim) -> Self {
-        let alive: BTreeSet<usize> =
-            sim.members.iter().enumerate().filter(|(_, member)| member.alive).map(|(node, _)| node).collect();
-        let mut neighbors: BTreeMap<usize, BTreeMap<usize, u32>> = BTreeMap::new();
+        let nodes = sim.members.len();
+        let alive: BTreeSet<usize> = (0..nodes).filter(|node| sim.members[*node].alive).collect();
+        let mut neighbors = vec![Vec::new(); nodes];
         for (edge, (a, b)) in sim.topology.links.iter().enumerate() {
             if sim.cut.contains(&edge) || !alive.contains(a) || !alive.contains(b) {
                 continue;
             }
-            neighbors.entry(*a).or_default().insert(*b, u32::from(sim.cost(edge)));
-            neighbors.entry(*b).or_default().insert(*a, u32::from(sim.cost(edge)));
+            neighbors[*a].push((*b, u32::from(sim.cost(edge))));
+            neighbors[*b].push((*a, u32::from(sim.cost(edge))));
         }
-        Self { alive, neighbors }
+        let distances = (0..nodes).map(|from| distances(&neighbors, from)).collect();
+        Self { alive, neighbors, distances }
     }
 
-    fn neighbors(&self, node: usize) -> impl Iterator<Item = (usize, u32)> + '_ {
-        self.neighbors.get(&node).into_iter().flatten().map(|(far, cost)| (*far, *cost))
+    fn reaches(&self, from: usize) -> impl Iterator<Item = usize> {
+        (0..self.distances.len())
+            .filter(move |to| self.alive.contains(to) && self.distances[from][*to].is_some())
     }
+}
 
-    /// Distances from a node, by relaxing every link until nothing changes (Bellman-Ford).
-    fn distances(&self, from: usize) -> BTreeMap<usize, u32> {
-        let mut distances = BTreeMap::from([(from, 0)]);
-        loop {
-            let mut changed = false;
-            for node in &self.alive {
-                let Some(distance) = distances.get(node).copied() else { continue };
-                for (far, cost) in self.neighbors(*node) {
-                    let through = distance + cost;
-                    if distances.get(&far).is_none_or(|known| through < *known) {
-                        distances.insert(far, through);
-                        changed = true;
-                    }
-                }
-            }
-            if !changed {
-                return distances;
+/// By relaxing links until nothing changes (Bellman and Ford, with a queue of what changed).
+fn distances(neighbors: &[Vec<(usize, u32)>], from: usize) -> Vec<Option<u32>> {
+    let mut distances = vec![None; neighbors.len()];
+    distances[from] = Some(0);
+    let mut changed = VecDeque::from([from]);
+    while let Some(node) = changed.pop_front() {
+        let Some(distance) = distances[node] else { continue };
+        for (far, cost) in &neighbors[node] {
+            let through = distance + cost;
+            if distances[*far].is_none_or(|known| through < known) {
+                distances[*far] = Some(through);
+                changed.push_back(*far);
             }
         }
     }
+    distances
 }
 
 /// The adjacencies are those of the true graph, and nothing is outstanding on any.
@@ -74,7 +75,7 @@ fn check_neighbors(sim: &Sim, graph: &TrueGraph, node: usize) -> Result<(), Stri
         }
     }
     let full = neighbors.iter().filter(|neighbor| sim.node(node).control.is_full(neighbor.link)).count();
-    let expected = graph.neighbors(node).count();
+    let expected = graph.neighbors[node].len();
     if full != expected {
         return Err(format!("node {node}: {full} of {expected} adjacencies are Full: {neighbors:?}"));
     }
@@ -85,12 +86,15 @@ fn check_neighbors(sim: &Sim, graph: &TrueGraph, node: usize) -> Result<(), Stri
 fn check_fib(sim: &Sim, graph: &TrueGraph, node: usize) -> Result<(), String> {
     let control = &sim.node(node).control;
     let fib = sim.node(node).data.fib();
-    let distances = graph.distances(node);
-    let from_neighbors: BTreeMap<usize, BTreeMap<usize, u32>> =
-        graph.neighbors(node).map(|(far, _)| (far, graph.distances(far))).collect();
+    let neighbors: Vec<_> = graph.neighbors[node]
+        .iter()
+        .filter_map(|(far, cost)| {
+            Some((*far, *cost, control.link_of(sim.members[*far].identity.node_public())?))
+        })
+        .collect();
     for dst in 0..sim.topology.nodes {
         let found = fib.lookup(sim.address(dst));
-        let Some(distance) = distances.get(&dst) else {
+        let Some(distance) = graph.distances[node][dst].filter(|_| graph.alive.contains(&dst)) else {
             if found.is_some() {
                 return Err(format!("node {node}: a route to unreachable node {dst}: {found:?}"));
             }
@@ -102,21 +106,17 @@ fn check_fib(sim: &Sim, graph: &TrueGraph, node: usize) -> Result<(), String> {
             }
             continue;
         }
-        let best = graph.neighbors(node).filter(|(far, cost)| {
-            from_neighbors
-                .get(far)
-                .and_then(|from| from.get(&dst))
-                .is_some_and(|rest| rest + cost == *distance)
-        });
-        let mut expected: Vec<_> =
-            best.filter_map(|(far, _)| control.link_of(sim.members[far].identity.node_public())).collect();
+        let on_the_way = |(far, cost, _): &&(usize, u32, _)| {
+            graph.distances[*far][dst].is_some_and(|rest| rest + cost == distance)
+        };
+        let mut expected: Vec<_> = neighbors.iter().filter(on_the_way).map(|(_, _, link)| *link).collect();
         expected.sort();
         expected.truncate(MAX_PATHS);
         if found != Some(Target::Via(&expected)) {
             return Err(format!("node {node}: to node {dst} expected {expected:?}, found {found:?}"));
         }
     }
-    let expected = distances.len();
+    let expected = graph.reaches(node).count();
     if fib.len() != expected {
         return Err(format!("node {node}: {} routes to {expected} nodes", fib.len()));
     }
@@ -128,24 +128,19 @@ const MAX_PATHS: usize = 16;
 
 /// Nodes that can reach each other hold the same LSAs of area and AS scope.
 fn check_databases(sim: &Sim, graph: &TrueGraph) -> Result<(), String> {
-    let database = |node: usize| {
-        let lsas = sim.node(node).control.ospf().database(sim.now()).lsas;
-        let shared = lsas.into_iter().filter(|lsa| lsa.header.key.ls_type.scope() != Scope::Link);
-        shared
-            .map(|lsa| (format!("{:?}", lsa.header.key), (lsa.header.seq, lsa.header.checksum)))
-            .collect::<BTreeMap<_, _>>()
+    let database = |node: usize| -> Vec<(LsaKey, i32, u16)> {
+        let headers = sim.node(node).control.ospf().headers(sim.now());
+        headers.map(|header| (header.key, header.seq, header.checksum)).collect()
     };
     let mut left = graph.alive.clone();
     while let Some(first) = left.pop_first() {
         let expected = database(first);
-        for node in graph.distances(first).into_keys().filter(|node| *node != first) {
+        for node in graph.reaches(first).filter(|node| *node != first) {
             left.remove(&node);
             let found = database(node);
             if found != expected {
-                let missing: Vec<_> =
-                    expected.iter().filter(|(key, value)| found.get(*key) != Some(value)).collect();
-                let extra: Vec<_> =
-                    found.iter().filter(|(key, value)| expected.get(*key) != Some(value)).collect();
+                let missing: Vec<_> = expected.iter().filter(|lsa| !found.contains(lsa)).collect();
+                let extra: Vec<_> = found.iter().filter(|lsa| !expected.contains(lsa)).collect();
                 return Err(format!(
                     "databases differ: node {first} has {missing:?}, node {node} has {extra:?}"
                 ));

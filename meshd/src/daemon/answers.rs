@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use molt_mesh::{LinkId, RouterId, Target};
-use molt_routing::ospf::lsa::{Body, LsType, Scope};
+use molt_routing::ospf::lsa::{AsExternalLsa, Body, LsType, LsaPrefix, Scope};
 use molt_routing::ospf::view::{
     LsaView, NeighborView, RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger,
 };
@@ -222,7 +222,7 @@ impl Daemon {
                 scope: scope_name(key.ls_type.scope()).into(),
                 interface_id: lsa.link.map(LinkId::get),
                 lsa_type: format!("{:04x}", key.ls_type.0),
-                type_name: type_name(key.ls_type).into(),
+                type_name: key.ls_type.names().0.into(),
                 lsa_id: key.id,
                 adv_router: key.router.to_string(),
                 name: names.of_router(key.router),
@@ -395,48 +395,45 @@ const fn scope_name(scope: Scope) -> &'static str {
     }
 }
 
-const fn type_name(ls_type: LsType) -> &'static str {
-    match ls_type {
-        LsType::AS_EXTERNAL => "AS-External",
-        LsType::INTER_AREA_PREFIX => "Inter-Area-Prefix",
-        LsType::INTER_AREA_ROUTER => "Inter-Area-Router",
-        LsType::INTRA_AREA_PREFIX => "Intra-Area-Prefix",
-        LsType::LINK => "Link",
-        LsType::NETWORK => "Network",
-        LsType::NSSA => "NSSA",
-        LsType::ROUTER => "Router",
-        LsType::ROUTER_INFORMATION => "Router-Information",
-        _ => "unknown",
-    }
-}
-
 fn trigger(trigger: &SpfTrigger) -> String {
     match trigger {
         SpfTrigger::Adjacency(link) => format!("adjacency on link {link}"),
         SpfTrigger::Configuration => "configuration".into(),
-        SpfTrigger::Lsa(key) => format!("{} LSA {} of {}", type_name(key.ls_type), key.id, key.router),
+        SpfTrigger::Lsa(key) => format!("{} LSA {} of {}", key.ls_type.names().0, key.id, key.router),
     }
 }
 
+/// What an LSA says, in a line: destinations with their costs.
 fn payload(body: &Body, names: &Names) -> String {
-    let list = |items: Vec<String>| items.join(" ");
+    let to = |router: &RouterId, cost: u32| {
+        let name = names.of_router(*router).unwrap_or_else(|| router.to_string());
+        format!("{name}+{cost}")
+    };
+    let prefix = |prefix: &LsaPrefix, cost: u32| format!("{}/{}+{cost}", prefix.addr, prefix.len);
+    let external = |lsa: &AsExternalLsa| {
+        let kind = if lsa.type_2 { " type 2" } else { "" };
+        prefix(&lsa.prefix, lsa.metric) + kind
+    };
     match body {
-        Body::IntraAreaPrefix(lsa) => list(
-            lsa.prefixes
-                .iter()
-                .map(|prefix| format!("{}/{}+{}", prefix.addr, prefix.len, prefix.metric))
-                .collect(),
-        ),
-        Body::Link(lsa) => lsa.link_local.to_string(),
-        Body::Network(lsa) => list(lsa.routers.iter().map(ToString::to_string).collect()),
-        Body::Opaque => String::new(),
-        Body::Router(lsa) => {
-            let links = lsa.links.iter().map(|link| {
-                let to = names.of_router(link.neighbor).unwrap_or_else(|| link.neighbor.to_string());
-                format!("{to}+{}", link.metric)
-            });
-            list(links.collect())
+        Body::AsExternal(lsa) | Body::Nssa(lsa) => external(lsa),
+        Body::Autoconfig(lsa) => {
+            let bytes = lsa.fingerprint().unwrap_or_default().iter();
+            bytes.take(8).map(|byte| format!("{byte:02x}")).collect()
         }
+        Body::Grace(lsa) => format!("{} s, {}", lsa.period_s, lsa.reason),
+        Body::InterAreaPrefix(lsa) => prefix(&lsa.prefix, lsa.metric),
+        Body::InterAreaRouter(lsa) => to(&lsa.destination, lsa.metric),
+        Body::IntraAreaPrefix(lsa) => {
+            joined(lsa.prefixes.iter().map(|advertised| prefix(advertised, advertised.metric.into())))
+        }
+        Body::Link(lsa) => lsa.link_local.to_string(),
+        Body::Network(lsa) => joined(lsa.routers.iter().map(ToString::to_string)),
+        Body::Opaque => String::new(),
+        Body::Router(lsa) => joined(lsa.links.iter().map(|link| to(&link.neighbor, link.metric.into()))),
         Body::RouterInformation(lsa) => lsa.hostname().unwrap_or_default().to_owned(),
     }
+}
+
+fn joined(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(" ")
 }

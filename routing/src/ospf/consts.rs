@@ -70,6 +70,14 @@ pub mod prefix_options {
     pub const LA: u8 = 0x02;
 }
 
+/// Bits of a Router-LSA (A.4.3).
+pub mod router_bits {
+    /// The router is an area border router.
+    pub const B: u8 = 0x01;
+    /// The router is an AS boundary router.
+    pub const E: u8 = 0x02;
+}
+
 /// Types of links in a Router-LSA (A.4.3).
 pub mod link_type {
     /// Point-to-point connection to another router.
@@ -80,10 +88,40 @@ pub mod link_type {
     pub const VIRTUAL: u8 = 4;
 }
 
+/// Bits of an AS-External-LSA (A.4.7).
+pub mod external {
+    /// There is an external route tag.
+    pub const T: u8 = 0x01;
+    /// There is a forwarding address.
+    pub const F: u8 = 0x02;
+    /// The metric is of type 2.
+    pub const E: u8 = 0x04;
+}
+
+/// Informational capabilities of a router (RFC 7770 section 2.4): bit 0 is the most significant.
+pub mod capability {
+    /// The router can restart gracefully (RFC 3623).
+    pub const GRACEFUL_RESTART: u32 = 1 << 31;
+    /// It helps others to (RFC 3623).
+    pub const GRACEFUL_RESTART_HELPER: u32 = 1 << 30;
+    /// It can be a stub router (RFC 6987).
+    pub const STUB_ROUTER: u32 = 1 << 29;
+}
+
+/// TLV of the Router Information LSA: informational capabilities (RFC 7770 section 2.4).
+pub const TLV_CAPABILITIES: u16 = 1;
 /// TLV of the Router Information LSA: dynamic hostname (RFC 5642 section 3.1).
 pub const TLV_HOSTNAME: u16 = 7;
 /// Longest hostname in bytes (RFC 5642 section 3.1).
 pub const MAX_HOSTNAME: usize = 255;
+/// TLV of the Grace-LSA: grace period in seconds (RFC 5187 section 2.2).
+pub const TLV_GRACE_PERIOD: u16 = 1;
+/// TLV of the Grace-LSA: reason (RFC 5187 section 2.2).
+pub const TLV_GRACE_REASON: u16 = 2;
+/// TLV of the Autoconfiguration LSA: router hardware fingerprint (RFC 7503 section 7.2.2).
+pub const TLV_FINGERPRINT: u16 = 1;
+/// Least length of a fingerprint in bytes (RFC 7503 section 7.2.2).
+pub const FINGERPRINT_LEN: usize = 32;
 
 /// Sequence number of the first instance of an LSA (RFC 2328 section 12.1.6).
 pub const INITIAL_SEQUENCE_NUMBER: i32 = -0x7fff_ffff;
@@ -107,5 +145,7 @@ pub const MIN_LS_ARRIVAL: Duration = Duration::from_secs(1);
 pub const MIN_LS_INTERVAL: Duration = Duration::from_secs(5);
 /// Added to the age of every LSA sent, in seconds (RFC 2328 appendix C.3).
 pub const INF_TRANS_DELAY: u16 = 1;
+/// Metric of an inter-area or external destination that is not reachable (RFC 2328 appendix B).
+pub const LS_INFINITY: u32 = 0x00ff_ffff;
 /// Largest cost of a link; a link of this cost carries transit traffic only as a last resort (RFC 6987 section 3).
 pub const MAX_LINK_METRIC: u16 = 0xffff;

@@ -15,6 +15,7 @@ use super::lsdb::{Aged, Change, LsaRef};
 use super::neighbor::{Event, State};
 use super::originate::LS_SPACING;
 use super::packet::{PacketBody, Reject};
+use super::relay::RELAY_DELAY;
 use super::view::SpfTrigger;
 
 /// After a Link State Update the next one to the same neighbour waits this long for more LSAs to fill it. The first one
@@ -22,7 +23,7 @@ use super::view::SpfTrigger;
 const PACKING: Duration = Duration::from_millis(5);
 /// How long an acknowledgment waits for others (RFC 2328 section 13.5). Round trip and wait together stay below the
 /// RxmtInterval of 1 s over any path that is fit for use.
-const ACK_DELAY: Duration = Duration::from_millis(100);
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(100);
 /// LSAs a neighbour may be sent before it acknowledges one (RFC 4222 recommendation 3). About 35 kB of mesh LSAs: less
 /// than a tunnel's queue, more than a change ever causes.
 const WINDOW: usize = 160;
@@ -65,11 +66,11 @@ pub(super) struct Retransmission {
 }
 
 impl Retransmission {
-    /// Adds an instance in place of any older one, to be sent at `now`.
-    pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, now: Time) {
+    /// Adds an instance in place of any older one, to be sent at `due`.
+    pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
         self.remove(&at);
-        self.due.insert((now, at));
-        self.list.insert(at, Unacknowledged { header, turn: Turn::At(now), sent: 0 });
+        self.due.insert((due, at));
+        self.list.insert(at, Unacknowledged { header, turn: Turn::At(due), sent: 0 });
     }
 
     pub(super) fn remove(&mut self, at: &LsaRef) -> bool {
@@ -281,6 +282,12 @@ impl Ospf {
     pub(super) fn flood(&mut self, at: LsaRef, from: Option<LinkId>, now: Time) -> bool {
         let mut flooded = false;
         let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return flooded };
+        let sender = from.and_then(|link| Some(self.interfaces.get(&link)?.neighbor.as_ref()?.router));
+        let covered = sender.map(|sender| {
+            let neighbors = self.interfaces.values().filter_map(|it| Some(it.full_neighbor()?.router));
+            self.relay.covered(sender, &self.spf.graph, neighbors)
+        });
+        let mut told = Vec::new();
         for (link, interface) in &mut self.interfaces {
             // (1) (a)
             let Some(neighbor) = interface.flooding_neighbor().filter(|_| at.is_on(*link)) else { continue };
@@ -301,8 +308,16 @@ impl Ospf {
                 continue;
             }
             // (d). Steps (2) to (5) happen when the list is sent, at the end of the call or after the packing delay.
-            neighbor.retransmission.add(at, header, now);
+            let is_covered = covered.is_some_and(|covered| covered.contains(&neighbor.router));
+            let defer = is_covered && neighbor.state == State::Full && at.link.is_none();
+            neighbor.retransmission.add(at, header, if defer { now + RELAY_DELAY } else { now });
+            if defer {
+                told.push(*link);
+            }
             flooded = true;
+        }
+        for link in told {
+            self.delay_ack(link, header, now);
         }
         flooded
     }

@@ -1,8 +1,8 @@
 //! Link-state advertisements: header, comparison, and the bodies this router understands (RFC 5340 appendix A.4).
 //!
 //! An [`Lsa`] keeps its body byte for byte, so that whatever another router originated is flooded and checksummed as
-//! it was received. [`Body::decode`] reads the types the calculation and the operator views need; every other type is
-//! [`Body::Opaque`].
+//! it was received. [`Body::decode`] reads every type of RFC 5340 and those listed at [`LsType`]; any other is
+//! [`Body::Opaque`], as are the extended LSAs of RFC 8362, which are carried.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,9 +12,13 @@ use std::sync::Arc;
 use molt_mesh::codec::{Reader, Short, Writer};
 use molt_mesh::{Prefix, RouterId, checksum};
 
-use super::consts::{
-    DO_NOT_AGE, LSA_HEADER_LEN, MAX_AGE, MAX_AGE_DIFF, MAX_HOSTNAME, TLV_HOSTNAME, prefix_options,
-};
+use super::consts::{DO_NOT_AGE, LSA_HEADER_LEN, MAX_AGE, MAX_AGE_DIFF, prefix_options};
+
+mod external;
+mod tlv;
+
+pub use external::{AsExternalLsa, InterAreaPrefixLsa, InterAreaRouterLsa};
+pub use tlv::{AutoconfigLsa, GraceLsa, GraceReason, RouterInformationLsa};
 
 /// The LS type: U-bit, flooding scope and function code (A.4.2.1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +40,8 @@ pub enum Scope {
 impl LsType {
     /// Link-LSA.
     pub const LINK: Self = Self(0x0008);
+    /// Grace-LSA (RFC 5187).
+    pub const GRACE: Self = Self(0x000b);
     /// Router-LSA.
     pub const ROUTER: Self = Self(0x2001);
     /// Network-LSA.
@@ -52,6 +58,12 @@ impl LsType {
     pub const AS_EXTERNAL: Self = Self(0x4005);
     /// Router Information LSA with area scope and the U-bit (RFC 7770 section 2.2).
     pub const ROUTER_INFORMATION: Self = Self(0xa00c);
+    /// The same with link scope.
+    pub const ROUTER_INFORMATION_LINK: Self = Self(0x800c);
+    /// The same with AS scope.
+    pub const ROUTER_INFORMATION_AS: Self = Self(0xc00c);
+    /// Autoconfiguration LSA (RFC 7503 section 7.2.1).
+    pub const AUTOCONFIG: Self = Self(0xa00f);
 
     /// Where the LSA is flooded. An unrecognized type with a clear U-bit stays on its link (section 4.5.2, case 2).
     #[must_use]
@@ -78,6 +90,38 @@ impl LsType {
                 | Self::INTRA_AREA_PREFIX
                 | Self::AS_EXTERNAL
         )
+    }
+}
+
+impl LsType {
+    /// The name, and the short one that FRR lists it by where FRR has one.
+    #[must_use]
+    pub const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::LINK => ("Link", "Lnk"),
+            Self::GRACE => ("Grace", "GR"),
+            Self::ROUTER => ("Router", "Rtr"),
+            Self::NETWORK => ("Network", "Net"),
+            Self::INTER_AREA_PREFIX => ("Inter-Area-Prefix", "IAP"),
+            Self::INTER_AREA_ROUTER => ("Inter-Area-Router", "IAR"),
+            Self::NSSA => ("NSSA", "Type7"),
+            Self::INTRA_AREA_PREFIX => ("Intra-Area-Prefix", "INP"),
+            Self::AS_EXTERNAL => ("AS-External", "ASE"),
+            Self::ROUTER_INFORMATION | Self::ROUTER_INFORMATION_LINK | Self::ROUTER_INFORMATION_AS => {
+                ("Router-Information", "RI")
+            }
+            Self::AUTOCONFIG => ("Autoconfiguration", "AC"),
+            // RFC 8362 section 4.
+            Self(0xa021) => ("E-Router", "ERtr"),
+            Self(0xa022) => ("E-Network", "ENet"),
+            Self(0xa023) => ("E-Inter-Area-Prefix", "EIAP"),
+            Self(0xa024) => ("E-Inter-Area-Router", "EIAR"),
+            Self(0xc025) => ("E-AS-External", "EASE"),
+            Self(0xa027) => ("E-NSSA", "EType7"),
+            Self(0x8028) => ("E-Link", "ELnk"),
+            Self(0xa029) => ("E-Intra-Area-Prefix", "EINP"),
+            _ => ("Unknown", "Unk"),
+        }
     }
 }
 
@@ -227,6 +271,9 @@ pub enum Malformed {
     /// A prefix is longer than an IPv6 address.
     #[error("prefix longer than 128 bits")]
     PrefixLength,
+    /// A TLV that must appear is missing, or not as long as it must be.
+    #[error("a mandatory TLV is missing")]
+    Tlv,
     /// Bytes are left after the last field.
     #[error("bytes after the last field")]
     Trailing,
@@ -235,12 +282,24 @@ pub enum Malformed {
 /// What an LSA says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
+    /// A prefix outside the autonomous system.
+    AsExternal(AsExternalLsa),
+    /// By what routers of one Router ID are told apart.
+    Autoconfig(AutoconfigLsa),
+    /// The wish to be kept while the router restarts.
+    Grace(GraceLsa),
+    /// A prefix of another area.
+    InterAreaPrefix(InterAreaPrefixLsa),
+    /// An AS boundary router of another area.
+    InterAreaRouter(InterAreaRouterLsa),
     /// Prefixes of a router or a transit network.
     IntraAreaPrefix(IntraAreaPrefixLsa),
     /// Link-local address and prefixes of a link.
     Link(LinkLsa),
     /// Routers on a transit network.
     Network(NetworkLsa),
+    /// A prefix outside the autonomous system, told to an NSSA.
+    Nssa(AsExternalLsa),
     /// Not read: stored and flooded as it is.
     Opaque,
     /// Links of a router.
@@ -257,14 +316,40 @@ impl Body {
     pub fn decode(ls_type: LsType, body: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(body);
         let decoded = match ls_type {
+            LsType::AS_EXTERNAL => Self::AsExternal(AsExternalLsa::decode(&mut r)?),
+            LsType::AUTOCONFIG => Self::Autoconfig(AutoconfigLsa::decode(&mut r)?),
+            LsType::GRACE => Self::Grace(GraceLsa::decode(&mut r)?),
+            LsType::INTER_AREA_PREFIX => Self::InterAreaPrefix(InterAreaPrefixLsa::decode(&mut r)?),
+            LsType::INTER_AREA_ROUTER => Self::InterAreaRouter(InterAreaRouterLsa::decode(&mut r)?),
+            LsType::NSSA => Self::Nssa(AsExternalLsa::decode(&mut r)?),
             LsType::INTRA_AREA_PREFIX => Self::IntraAreaPrefix(IntraAreaPrefixLsa::decode(&mut r)?),
             LsType::LINK => Self::Link(LinkLsa::decode(&mut r)?),
             LsType::NETWORK => Self::Network(NetworkLsa::decode(&mut r)?),
             LsType::ROUTER => Self::Router(RouterLsa::decode(&mut r)?),
-            LsType::ROUTER_INFORMATION => Self::RouterInformation(RouterInformationLsa::decode(&mut r)?),
+            LsType::ROUTER_INFORMATION | LsType::ROUTER_INFORMATION_LINK | LsType::ROUTER_INFORMATION_AS => {
+                Self::RouterInformation(RouterInformationLsa::decode(&mut r)?)
+            }
             _ => return Ok(Self::Opaque),
         };
         if r.is_empty() { Ok(decoded) } else { Err(Malformed::Trailing) }
+    }
+
+    /// The bytes of the body; `None` if it was not read.
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        Some(match self {
+            Self::AsExternal(lsa) | Self::Nssa(lsa) => lsa.encode(),
+            Self::Autoconfig(lsa) => lsa.encode(),
+            Self::Grace(lsa) => lsa.encode(),
+            Self::InterAreaPrefix(lsa) => lsa.encode(),
+            Self::InterAreaRouter(lsa) => lsa.encode(),
+            Self::IntraAreaPrefix(lsa) => lsa.encode(),
+            Self::Link(lsa) => lsa.encode(),
+            Self::Network(lsa) => lsa.encode(),
+            Self::Router(lsa) => lsa.encode(),
+            Self::RouterInformation(lsa) => lsa.encode(),
+            Self::Opaque => return None,
+        })
     }
 }
 
@@ -325,7 +410,7 @@ impl RouterLsa {
     }
 }
 
-/// Network-LSA (A.4.4). Only read: a tunnel is never a transit network, but stock routers may have some.
+/// Network-LSA (A.4.4). Not originated: a tunnel is never a transit network, but stock routers may have some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkLsa {
     /// Options, 24 bits.
@@ -343,6 +428,17 @@ impl NetworkLsa {
             routers.push(RouterId(r.u32()?));
         }
         Ok(Self { options, routers })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(0).u24(self.options);
+        for router in &self.routers {
+            w.u32(router.0);
+        }
+        w.finish()
     }
 }
 
@@ -474,54 +570,4 @@ fn decode_prefixes(r: &mut Reader<'_>, count: u32) -> Result<Vec<LsaPrefix>, Mal
         prefixes.push(LsaPrefix::decode(r)?);
     }
     Ok(prefixes)
-}
-
-/// Router Information LSA (RFC 7770 section 2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouterInformationLsa {
-    /// Type and value of each TLV.
-    pub tlvs: Vec<(u16, Vec<u8>)>,
-}
-
-impl RouterInformationLsa {
-    /// Says the name of a router (RFC 5642). More than 255 bytes are cut at a character.
-    #[must_use]
-    pub fn with_hostname(name: &str) -> Self {
-        let name = name.get(..name.floor_char_boundary(MAX_HOSTNAME)).unwrap_or_default();
-        Self { tlvs: vec![(TLV_HOSTNAME, name.into())] }
-    }
-
-    /// RFC 5642 section 3.1: the first TLV counts. What is not printable ASCII is refused, because the name ends up on
-    /// an operator's terminal.
-    #[must_use]
-    pub fn hostname(&self) -> Option<&str> {
-        let (_, name) = self.tlvs.iter().find(|(kind, _)| *kind == TLV_HOSTNAME)?;
-        let name = std::str::from_utf8(name).ok()?;
-        (!name.is_empty() && name.len() <= MAX_HOSTNAME && name.bytes().all(|byte| byte.is_ascii_graphic()))
-            .then_some(name)
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut tlvs = Vec::new();
-        while !r.is_empty() {
-            let (kind, len) = (r.u16()?, usize::from(r.u16()?));
-            tlvs.push((kind, r.bytes(len)?.to_vec()));
-            // RFC 7770 section 2.3: padded to four bytes, the padding is not counted.
-            r.bytes(len.next_multiple_of(4) - len)?;
-        }
-        Ok(Self { tlvs })
-    }
-
-    /// The body.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        for (kind, value) in &self.tlvs {
-            w.u16(*kind).u16(u16::try_from(value.len()).unwrap_or(u16::MAX)).bytes(value);
-            while w.len() % 4 != 0 {
-                w.u8(0);
-            }
-        }
-        w.finish()
-    }
 }

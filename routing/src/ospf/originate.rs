@@ -27,6 +27,9 @@ const BURST: u32 = 8;
 /// Refreshes are spread over this much time before LSRefreshTime, so that nodes that started together do not flood
 /// together for ever.
 const REFRESH_JITTER_S: u64 = 120;
+/// A refresh takes along what would follow within this time: all own LSAs that were originated together. From then on they
+/// share one packet.
+const REFRESH_GROUP: Duration = Duration::from_secs(REFRESH_JITTER_S + 10);
 
 /// Bytes an LSA's body may have to fit a packet of the smallest IPv6 MTU, which every link carries. Stock routers do not
 /// pass on larger ones.
@@ -151,11 +154,14 @@ impl Ospf {
 
     /// Originates whatever is due.
     pub(super) fn originate_due(&mut self, now: Time) {
+        // What is refreshed soon anyway travels in the same packet.
+        let refresh = self.own.values().any(|own| own.refresh_at.is_some_and(|at| at <= now));
+        let soon = if refresh { now + REFRESH_GROUP } else { now };
         let due: Vec<LsaRef> = self
             .own
             .iter_mut()
             .filter_map(|(at, own)| {
-                if own.refresh_at.is_some_and(|refresh_at| refresh_at <= now) {
+                if own.refresh_at.is_some_and(|refresh_at| refresh_at <= soon) {
                     own.refresh_at = None;
                     own.again = true;
                     own.due = Some(now);

@@ -1,367 +1,55 @@
-//! The routing table calculation (RFC 2328 section 16.1, RFC 5340 section 4.8) on flat arrays, and the forwarding table.
+//! The routing table calculation (RFC 2328 section 16, RFC 5340 section 4.8), and the forwarding table.
+//!
+//! | file | stage |
+//! |---|---|
+//! | `graph` | routers and networks, kept in step with their LSAs |
+//! | `tree` | shortest paths through it |
+//! | `table` | prefixes that hang on it, and the best way to each |
+//!
+//! Nothing is read twice: an LSA that changed costs its row of the graph, or the prefixes it names. A link that is on no
+//! shortest path changes no tree. What is left is told to the forwarding table route by route.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use molt_mesh::fib::FibBuilder;
-use molt_mesh::{Fib, LinkId, MESH_PREFIX, Prefix, RouterId, Time};
+use molt_mesh::{Fib, MESH_PREFIX, Prefix, RouterId, Time};
 
-use super::consts::{link_type, options, prefix_options};
-use super::lsa::{Body, LsType, LsaKey, LsaPrefix, RouterLink};
-use super::lsdb::Lsdb;
+use super::consts::{LS_INFINITY, prefix_options};
+use super::lsa::{Body, LsType, LsaKey, LsaPrefix};
+use super::lsdb::LsaRef;
 use super::view::{RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger};
 use super::{Ospf, Output};
 
-/// Equal-cost next hops of one route. BIRD installs as many; more do not spread better over a degree of eight.
-const MAX_NEXT_HOPS: usize = 16;
-/// So many next-hop sets are remembered from one calculation to the next: a node of degree eight has 255 at most, one of
-/// 64 some thousands.
-const MAX_SETS: usize = 10_000;
-/// Below this many vertices without LSAs they are not worth a new graph.
-const MIN_COMPACT: usize = 1_000;
+pub(super) mod graph;
+mod table;
+pub(super) mod tree;
+
+use graph::{Graph, VertexId};
+use table::{By, Offer, Paths, Reading, Table};
+use tree::{NextHopSets, RootLink, Tree};
+
 /// Runs that are remembered for the operator.
 const LOG: usize = 32;
-
-/// A vertex of the graph (RFC 5340 section 4.8.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum VertexId {
-    /// A transit network, by Router ID and Interface ID of its Designated Router. At equal distance networks come
-    /// before routers (RFC 2328 section 16.1 step 3).
-    Network(RouterId, u32),
-    Router(RouterId),
-}
-
-/// A router or network and its links. It stays when its LSAs go, with no links, because others hold its position.
-#[derive(Debug)]
-struct Vertex {
-    id: VertexId,
-    /// Whether it has LSAs.
-    live: bool,
-    /// Whether paths may lead to it (the V6-bit), and through it (the R-bit).
-    usable: bool,
-    transit: bool,
-    /// Position and cost of the targets, ascending. Only targets that were vertices when the row was made; see
-    /// [`Graph::update`].
-    edges: Vec<(u32, u32)>,
-}
-
-/// The graph, kept in step with the database: a changed LSA costs its own row and not the whole.
-#[derive(Debug)]
-struct Graph {
-    vertices: Vec<Vertex>,
-    /// Position in `vertices`. Only looked up, never iterated.
-    index: HashMap<VertexId, u32>,
-}
-
-/// What the LSAs of one vertex say.
-struct Row {
-    options: u32,
-    links: Vec<(VertexId, u32)>,
-}
-
-/// An adjacency of the calculating router.
-#[derive(Debug, Clone, Copy)]
-struct RootLink {
-    link: LinkId,
-    cost: u32,
-    neighbor: RouterId,
-}
-
-/// Distance and next hops of each vertex.
-#[derive(Debug, Default)]
-struct Tree {
-    distance: Vec<u32>,
-    next_hops: Vec<SetId>,
-}
-
-const UNREACHABLE: u32 = u32::MAX;
-
-/// Names a set of [`NextHopSets`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct SetId(u32);
-
-/// The empty set: no next hop, because the destination is here.
-const LOCAL: SetId = SetId(0);
-
-/// Next-hop sets, each stored once: a thousand destinations share a handful, and two routes are compared by one number.
-#[derive(Debug)]
-struct NextHopSets {
-    sets: Vec<Box<[LinkId]>>,
-    /// Only looked up, never iterated.
-    index: HashMap<Box<[LinkId]>, SetId>,
-}
-
-impl NextHopSets {
-    fn new() -> Self {
-        let mut sets = Self { sets: Vec::new(), index: HashMap::new() };
-        let local = sets.intern(&[]);
-        debug_assert_eq!(local, LOCAL);
-        sets
-    }
-
-    fn get(&self, set: SetId) -> &[LinkId] {
-        self.sets.get(set.0 as usize).map_or(&[], |set| set)
-    }
-
-    fn intern(&mut self, set: &[LinkId]) -> SetId {
-        if let Some(known) = self.index.get(set) {
-            return *known;
-        }
-        let next = u32::try_from(self.sets.len()).expect("the sets are forgotten long before there are 2^32");
-        self.sets.push(set.into());
-        self.index.insert(set.into(), SetId(next));
-        SetId(next)
-    }
-
-    fn union(&mut self, a: SetId, b: SetId) -> SetId {
-        if a == b { a } else { self.intern(&merged(self.get(a), self.get(b))) }
-    }
-}
-
-/// The union in ascending order. Of too many, those with the lowest ids are taken, so every run takes the same.
-fn merged(a: &[LinkId], b: &[LinkId]) -> Vec<LinkId> {
-    let mut both = [a, b].concat();
-    both.sort_unstable();
-    both.dedup();
-    both.truncate(MAX_NEXT_HOPS);
-    both
-}
-
-/// The root is always the first vertex. It has no row: its links are the adjacencies.
-const ROOT: u32 = 0;
-
-impl VertexId {
-    /// The vertex an LSA describes.
-    const fn of(key: &LsaKey) -> Option<Self> {
-        match key.ls_type {
-            LsType::ROUTER => Some(Self::Router(key.router)),
-            LsType::NETWORK => Some(Self::Network(key.router, key.id)),
-            _ => None,
-        }
-    }
-}
-
-impl Row {
-    fn read(lsdb: &Lsdb, id: VertexId, now: Time) -> Option<Self> {
-        let (ls_type, router) = match id {
-            VertexId::Network(router, _) => (LsType::NETWORK, router),
-            VertexId::Router(router) => (LsType::ROUTER, router),
-        };
-        let mut row: Option<Self> = None;
-        for (_, entry) in lsdb.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
-            match &entry.body {
-                _ if entry.is_max_age(now) => {}
-                Body::Network(lsa) => {
-                    let links = lsa.routers.iter().map(|router| (VertexId::Router(*router), 0));
-                    return Some(Self { options: options::ROUTER, links: links.collect() });
-                }
-                Body::Router(lsa) => {
-                    // RFC 5340 section 4.8.1: all fragments are one; the options are those of the lowest Link State ID.
-                    let row = row.get_or_insert_with(|| Self { options: lsa.options, links: Vec::new() });
-                    row.links.extend(lsa.links.iter().filter_map(named));
-                }
-                _ => {}
-            }
-        }
-        row
-    }
-}
-
-/// Target and cost of a link that takes part in the calculation.
-fn named(link: &RouterLink) -> Option<(VertexId, u32)> {
-    let target = match link.kind {
-        link_type::POINT_TO_POINT => VertexId::Router(link.neighbor),
-        link_type::TRANSIT => VertexId::Network(link.neighbor, link.neighbor_interface),
-        _ => return None,
-    };
-    // RFC 2328 appendix C.3: a cost is greater than zero. With zero two routers could each find the other as near to
-    // everything as itself, and equal-cost paths would lead in a circle.
-    Some((target, u32::from(link.metric.max(1))))
-}
-
-impl Graph {
-    fn new(root: RouterId) -> Self {
-        let mut graph = Self { vertices: Vec::new(), index: HashMap::new() };
-        graph.position_or_new(VertexId::Router(root));
-        graph
-    }
-
-    /// Forgets vertices whose LSAs are gone when they are the larger part.
-    fn compact(&mut self, lsdb: &Lsdb, root: RouterId, now: Time) {
-        let live = self.vertices.iter().filter(|vertex| vertex.live).count();
-        if self.vertices.len() < 2 * live + MIN_COMPACT {
-            return;
-        }
-        let ids: Vec<VertexId> =
-            self.vertices.iter().filter(|vertex| vertex.live).map(|vertex| vertex.id).collect();
-        *self = Self::new(root);
-        for id in ids {
-            self.update(lsdb, id, now);
-        }
-    }
-
-    /// Makes the row of one vertex anew after its LSAs changed.
-    fn update(&mut self, lsdb: &Lsdb, id: VertexId, now: Time) {
-        let row = Row::read(lsdb, id, now);
-        if row.is_none() && !self.index.contains_key(&id) {
-            return;
-        }
-        let at = self.position_or_new(id);
-        if at == ROOT {
-            return;
-        }
-        self.set_row(at, row);
-        // A target whose row was made before this vertex existed does not name it. That matters from the moment on at
-        // which this vertex has a link to the target: a link counts only if both ends have it.
-        let targets: Vec<u32> = self.edges(at).iter().map(|(to, _)| *to).filter(|to| *to != ROOT).collect();
-        for to in targets {
-            if !self.has_edge(to, at)
-                && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
-            {
-                self.set_row(to, Row::read(lsdb, id, now));
-            }
-        }
-    }
-
-    fn set_row(&mut self, at: u32, row: Option<Row>) {
-        let live = row.is_some();
-        let Row { options, links } = row.unwrap_or(Row { options: 0, links: Vec::new() });
-        let resolve = |(to, cost): &(VertexId, u32)| Some((*self.index.get(to)?, *cost));
-        let mut edges: Vec<(u32, u32)> = links.iter().filter_map(resolve).collect();
-        edges.sort_unstable();
-        if let Some(vertex) = self.vertices.get_mut(at as usize) {
-            vertex.live = live;
-            vertex.usable = options & options::V6 != 0;
-            vertex.transit = options & options::R != 0;
-            vertex.edges = edges;
-        }
-    }
-
-    fn position_or_new(&mut self, id: VertexId) -> u32 {
-        if let Some(known) = self.index.get(&id) {
-            return *known;
-        }
-        let at = u32::try_from(self.vertices.len()).expect("the database is bounded far below 2^32 LSAs");
-        self.vertices.push(Vertex { id, live: at == ROOT, usable: true, transit: true, edges: Vec::new() });
-        self.index.insert(id, at);
-        at
-    }
-
-    fn edges(&self, vertex: u32) -> &[(u32, u32)] {
-        self.vertices.get(vertex as usize).map_or(&[], |vertex| &vertex.edges)
-    }
-
-    /// RFC 2328 section 16.1 step 2 (b): a link counts only if the other end has one back.
-    fn has_edge(&self, from: u32, to: u32) -> bool {
-        let edges = self.edges(from);
-        edges.get(edges.partition_point(|(target, _)| *target < to)).is_some_and(|(target, _)| *target == to)
-    }
-}
-
-type Candidates = BinaryHeap<Reverse<(u32, VertexId, u32)>>;
-
-impl Tree {
-    /// Dijkstra's algorithm with all equal-cost next hops. The links of the root are its adjacencies of this moment: its
-    /// own Router-LSA may still have to wait for MinLSInterval, and traffic must not.
-    fn calculate(graph: &Graph, root_links: &[RootLink], sets: &mut NextHopSets) -> Self {
-        let count = graph.vertices.len();
-        let mut tree = Self { distance: vec![UNREACHABLE; count], next_hops: vec![LOCAL; count] };
-        let mut done = vec![false; count];
-        let mut candidates = Candidates::new();
-        if let (Some(distance), Some(done)) = (tree.distance.first_mut(), done.first_mut()) {
-            *distance = 0;
-            *done = true;
-        }
-        for link in root_links {
-            let Some(&to) = graph.index.get(&VertexId::Router(link.neighbor)) else { continue };
-            if graph.has_edge(to, ROOT) {
-                let set = sets.intern(&[link.link]);
-                tree.relax(graph, to, link.cost, set, sets, &mut candidates);
-            }
-        }
-        while let Some(Reverse((distance, _, at))) = candidates.pop() {
-            match done.get_mut(at as usize) {
-                Some(done) if !*done => *done = true,
-                _ => continue,
-            }
-            let Some(vertex) = graph.vertices.get(at as usize).filter(|vertex| vertex.transit) else {
-                continue;
-            };
-            let set = tree.next_hops.get(at as usize).copied().unwrap_or(LOCAL);
-            for &(to, cost) in &vertex.edges {
-                if done.get(to as usize).is_some_and(|done| !*done) && graph.has_edge(to, at) {
-                    tree.relax(graph, to, distance.saturating_add(cost), set, sets, &mut candidates);
-                }
-            }
-        }
-        tree
-    }
-
-    fn relax(
-        &mut self,
-        graph: &Graph,
-        to: u32,
-        distance: u32,
-        set: SetId,
-        sets: &mut NextHopSets,
-        candidates: &mut Candidates,
-    ) {
-        let at = to as usize;
-        let (Some(known), Some(next_hops)) = (self.distance.get_mut(at), self.next_hops.get_mut(at)) else {
-            return;
-        };
-        let Some(vertex) = graph.vertices.get(at).filter(|vertex| vertex.usable) else { return };
-        if distance < *known {
-            *known = distance;
-            *next_hops = set;
-            candidates.push(Reverse((distance, vertex.id, to)));
-        } else if distance == *known && distance != UNREACHABLE {
-            *next_hops = sets.union(*next_hops, set);
-        }
-    }
-
-    fn distance(&self, graph: &Graph, id: VertexId) -> Option<(u32, SetId)> {
-        let at = *graph.index.get(&id)? as usize;
-        let distance = *self.distance.get(at)?;
-        (distance != UNREACHABLE).then_some((distance, *self.next_hops.get(at)?))
-    }
-}
-
-/// One way to a prefix. The order puts the best one of each prefix first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Offer {
-    prefix: Prefix,
-    cost: u32,
-    origin: RouterId,
-    set: SetId,
-}
-
-/// A route in use.
-#[derive(Debug)]
-struct Chosen {
-    prefix: Prefix,
-    cost: u32,
-    set: SetId,
-    /// Part of `Spf::origins`.
-    origins: Range<usize>,
-}
 
 /// The result of the last calculation.
 #[derive(Debug)]
 pub(super) struct Spf {
-    graph: Graph,
-    /// Vertices whose LSAs changed since `tree` was calculated.
+    pub(super) graph: Graph,
+    /// Vertices whose LSAs changed since the last run.
     changed: BTreeSet<VertexId>,
-    /// Whether `tree` has to be calculated anew.
-    stale: bool,
+    /// LSAs with prefixes that changed since the last run.
+    changed_leaves: BTreeSet<LsaKey>,
+    /// Whether the links of the root changed.
+    root_changed: bool,
     tree: Tree,
     sets: NextHopSets,
-    /// Ascending by prefix.
-    routes: Vec<Chosen>,
-    origins: Vec<RouterId>,
-    pub(super) rejected: Vec<RejectedRoute>,
+    table: Table,
+    /// Our own prefixes in `table`, and what stock routers may announce there.
+    own: Vec<Prefix>,
+    allowed: BTreeMap<RouterId, Vec<Prefix>>,
+    builder: FibBuilder,
     pub(super) fib: Arc<Fib>,
     pub(super) log: VecDeque<SpfRun>,
     /// The first event since the last run, and how many there were.
@@ -374,12 +62,14 @@ impl Spf {
         Self {
             graph: Graph::new(root),
             changed: BTreeSet::new(),
-            stale: false,
+            changed_leaves: BTreeSet::new(),
+            root_changed: false,
             tree: Tree::default(),
             sets: NextHopSets::new(),
-            routes: Vec::new(),
-            origins: Vec::new(),
-            rejected: Vec::new(),
+            table: Table::default(),
+            own: Vec::new(),
+            allowed: BTreeMap::new(),
+            builder: FibBuilder::default(),
             fib: Arc::default(),
             log: VecDeque::new(),
             trigger: None,
@@ -388,82 +78,55 @@ impl Spf {
     }
 
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
-        self.routes.iter().map(|route| Route {
-            prefix: route.prefix,
-            cost: route.cost,
-            origins: self.origins.get(route.origins.clone()).unwrap_or_default().to_vec(),
-            links: self.sets.get(route.set).to_vec(),
-        })
+        self.table.routes(&self.sets)
     }
 
-    /// Of several ways to a prefix the nearest; equally near ones share the traffic (anycast). A local one has cost 0, and
-    /// one from elsewhere at least 1.
-    fn choose(&mut self, mut offers: Vec<Offer>) -> Vec<Chosen> {
-        offers.sort_unstable();
-        self.origins.clear();
-        let mut chosen: Vec<Chosen> = Vec::with_capacity(offers.len());
-        for offer in offers {
-            match chosen.last_mut() {
-                Some(best) if best.prefix == offer.prefix => {
-                    if best.cost == offer.cost {
-                        best.set = self.sets.union(best.set, offer.set);
-                        if self.origins.last() != Some(&offer.origin) {
-                            self.origins.push(offer.origin);
-                            best.origins.end += 1;
-                        }
-                    }
-                }
-                _ => {
-                    let at = self.origins.len();
-                    self.origins.push(offer.origin);
-                    let Offer { prefix, cost, set, .. } = offer;
-                    chosen.push(Chosen { prefix, cost, set, origins: at..at + 1 });
-                }
-            }
+    pub(super) fn rejected(&self) -> Vec<RejectedRoute> {
+        self.table.rejected(Paths { graph: &self.graph, tree: &self.tree })
+    }
+
+    fn note(&mut self, trigger: &SpfTrigger) {
+        match trigger {
+            SpfTrigger::Lsa(key) => match VertexId::of(key) {
+                Some(vertex) => drop(self.changed.insert(vertex)),
+                None => drop(self.changed_leaves.insert(*key)),
+            },
+            SpfTrigger::Adjacency(_) | SpfTrigger::Configuration => {}
         }
-        chosen
     }
 }
 
 impl Ospf {
     /// The graph changed.
     pub(super) fn schedule_spf(&mut self, trigger: SpfTrigger, now: Time) {
-        self.spf.stale = true;
-        if let SpfTrigger::Lsa(key) = &trigger {
-            self.spf.changed.extend(VertexId::of(key));
-        }
+        self.spf.root_changed |= !matches!(trigger, SpfTrigger::Lsa(_));
         self.leaves_changed(trigger, now);
     }
 
     /// Only prefixes changed: routes are calculated anew from the tree as it is.
     pub(super) fn leaves_changed(&mut self, trigger: SpfTrigger, now: Time) {
+        self.spf.note(&trigger);
         self.spf.trigger.get_or_insert((now, trigger));
         self.spf.triggers += 1;
         self.delay.handle_event(self.spf.graph.vertices.len(), now);
     }
 
-    /// Calculates routes, and the tree before them if the graph changed.
+    /// Calculates routes, and the tree before them if the graph changed in a way that matters.
     pub(super) fn calculate_routes(&mut self, now: Time) {
-        let full = std::mem::take(&mut self.spf.stale);
-        let forget_sets = full && self.spf.sets.sets.len() > MAX_SETS;
-        if full {
-            self.calculate_tree(forget_sets, now);
-        }
-        let offers = self.collect_offers(now);
-        let routes = self.spf.choose(offers);
-        let pairs = routes.iter().zip(&self.spf.routes);
-        let unchanged = !forget_sets
-            && routes.len() == self.spf.routes.len()
-            && pairs.into_iter().all(|(new, old)| (new.prefix, new.set) == (old.prefix, old.set));
-        if !unchanged {
-            let mut builder = FibBuilder::with_capacity(routes.len());
-            for route in &routes {
-                match self.spf.sets.get(route.set) {
-                    [] => builder.local(route.prefix),
-                    links => builder.via(route.prefix, links),
-                };
-            }
-            self.spf.fib = Arc::new(builder.build());
+        let full = self.calculate_tree(now);
+        self.read_leaves(now);
+        let Spf { graph, tree, table, sets, builder, .. } = &mut self.spf;
+        let mut fib_changed = false;
+        table.refresh(Paths { graph, tree }, sets, |prefix, links| {
+            fib_changed = true;
+            match links {
+                None => builder.remove(&prefix),
+                Some([]) => builder.local(prefix),
+                Some(links) => builder.via(prefix, links),
+            };
+        });
+        if fib_changed {
+            self.spf.fib = Arc::new(self.spf.builder.snapshot());
             self.outputs.push_back(Output::FibChanged);
         }
         let (first_event, trigger) = self.spf.trigger.take().unwrap_or((now, SpfTrigger::Configuration));
@@ -477,21 +140,32 @@ impl Ospf {
             events: std::mem::take(&mut self.spf.triggers),
             full,
             vertices: self.spf.graph.vertices.len(),
-            routes: routes.len(),
-            fib_changed: !unchanged,
+            routes: self.spf.fib.len(),
+            fib_changed,
         });
-        self.spf.routes = routes;
         self.counters.spf_runs += 1;
     }
 
-    fn calculate_tree(&mut self, forget_sets: bool, now: Time) {
-        if forget_sets {
-            self.spf.sets = NextHopSets::new();
+    /// Brings the tree up to date; returns whether it had to be calculated.
+    fn calculate_tree(&mut self, now: Time) -> bool {
+        let spf = &mut self.spf;
+        let mut stale = std::mem::take(&mut spf.root_changed);
+        if !spf.changed.is_empty() {
+            self.relay.forget();
         }
-        for id in std::mem::take(&mut self.spf.changed) {
-            self.spf.graph.update(&self.lsdb, id, now);
+        for id in std::mem::take(&mut spf.changed) {
+            stale |= spf.graph.update(&self.lsdb, id, &spf.tree, now);
         }
-        self.spf.graph.compact(&self.lsdb, self.config.router_id, now);
+        stale |= spf.graph.compact(&self.lsdb, self.config.router_id, now);
+        if spf.sets.are_too_many() {
+            spf.sets = NextHopSets::new();
+            spf.builder = FibBuilder::with_capacity(spf.fib.len());
+            spf.table.forget_choices();
+            stale = true;
+        }
+        if !stale {
+            return false;
+        }
         let root_links: Vec<RootLink> = self
             .interfaces
             .iter()
@@ -500,40 +174,74 @@ impl Ospf {
                 Some(RootLink { link: *link, cost: interface.config.cost.max(1).into(), neighbor })
             })
             .collect();
-        self.spf.tree = Tree::calculate(&self.spf.graph, &root_links, &mut self.spf.sets);
+        spf.tree = Tree::calculate(&spf.graph, &root_links, &mut spf.sets);
+        spf.table.touch_all();
+        true
     }
 
-    /// RFC 5340 section 4.8.1, second stage: the prefixes hang on the tree as leaves.
-    fn collect_offers(&mut self, now: Time) -> Vec<Offer> {
-        let origin = self.config.router_id;
-        let own = self.config.prefixes.iter();
-        let mut offers: Vec<Offer> =
-            own.map(|prefix| Offer { prefix: *prefix, cost: 0, origin, set: LOCAL }).collect();
-        let mut rejected = Vec::new();
+    /// Brings what the LSAs offer up to date.
+    fn read_leaves(&mut self, now: Time) {
+        let router = self.config.router_id;
+        if self.spf.own != self.config.prefixes {
+            self.spf.own.clone_from(&self.config.prefixes);
+            let offer = Offer { metric: 0, by: By::IntraArea(VertexId::Router(router)) };
+            let offers = self.config.prefixes.iter().map(|prefix| (*prefix, offer)).collect();
+            self.spf.table.replace(own_source(router), Reading { offers, ..Reading::default() });
+        }
         let allowed = self.allowed_prefixes();
-        for (key, entry) in self.lsdb.of_type(LsType::INTRA_AREA_PREFIX) {
-            let Body::IntraAreaPrefix(lsa) = &entry.body else { continue };
-            if key.router == self.config.router_id || entry.is_max_age(now) {
-                continue;
+        let mut changed = std::mem::take(&mut self.spf.changed_leaves);
+        if allowed != self.spf.allowed {
+            let differs = |router: RouterId| allowed.get(&router) != self.spf.allowed.get(&router);
+            changed.extend(self.spf.table.sources().into_iter().filter(|key| differs(key.router)));
+            changed.remove(&own_source(router));
+        }
+        for key in changed.into_iter().filter(|key| key.router != router) {
+            let reading = self.read_leaf(&key, allowed.get(&key.router).map(Vec::as_slice), now);
+            self.spf.table.replace(key, reading);
+        }
+        self.spf.allowed = allowed;
+    }
+
+    /// What one LSA offers: nothing if it is gone.
+    fn read_leaf(&self, key: &LsaKey, allow: Option<&[Prefix]>, now: Time) -> Reading {
+        let mut reading = Reading::default();
+        let entry = self.lsdb.get(&LsaRef::area(*key)).filter(|entry| !entry.is_max_age(now));
+        let mut add = |advertised: &LsaPrefix, metric: u32, by: By| {
+            if advertised.options & prefix_options::NU != 0 {
+                return;
             }
-            let Some(vertex) = referenced_vertex(key, &lsa.referenced) else { continue };
-            let Some((distance, set)) = self.spf.tree.distance(&self.spf.graph, vertex) else { continue };
-            let allow = allowed.get(&key.router).map(Vec::as_slice);
-            for advertised in lsa.prefixes.iter().filter(|prefix| prefix.options & prefix_options::NU == 0) {
-                match usable_prefix(advertised, allow) {
-                    Ok(prefix) => {
-                        let cost = distance.saturating_add(advertised.metric.into());
-                        offers.push(Offer { prefix, cost, origin: key.router, set });
-                    }
-                    Err(reason) => {
-                        let prefix = Prefix::new(advertised.addr, advertised.len);
-                        rejected.push(RejectedRoute { prefix, router: key.router, reason });
-                    }
+            match usable_prefix(advertised, allow) {
+                Ok(prefix) => reading.offers.push((prefix, Offer { metric, by })),
+                Err(reason) => {
+                    let prefix = Prefix::new(advertised.addr, advertised.len);
+                    reading.rejected.push(RejectedRoute { prefix, router: key.router, reason });
                 }
             }
+        };
+        match entry.map(|entry| &entry.body) {
+            Some(Body::IntraAreaPrefix(lsa)) => {
+                if let Some(vertex) = referenced_vertex(key, &lsa.referenced) {
+                    let by = By::IntraArea(vertex);
+                    lsa.prefixes.iter().for_each(|prefix| add(prefix, prefix.metric.into(), by));
+                }
+            }
+            Some(Body::InterAreaPrefix(lsa)) if lsa.metric < LS_INFINITY => {
+                add(&lsa.prefix, lsa.metric, By::InterArea);
+            }
+            Some(Body::InterAreaRouter(lsa)) if lsa.metric < LS_INFINITY => {
+                reading.boundary = Some((lsa.destination, lsa.metric));
+            }
+            Some(Body::AsExternal(lsa)) if lsa.metric < LS_INFINITY => {
+                // Appendix A.4.7: such a forwarding address makes the LSA void.
+                let void = |address: Ipv6Addr| address.is_unspecified() || address.is_unicast_link_local();
+                if !lsa.forwarding.is_some_and(void) {
+                    let by = By::External { type_2: lsa.type_2, forwarding: lsa.forwarding };
+                    add(&lsa.prefix, lsa.metric, by);
+                }
+            }
+            _ => {}
         }
-        self.spf.rejected = rejected;
-        offers
+        reading
     }
 
     /// What the routers behind our stock links may announce. They have no record that proves an address theirs, so the
@@ -559,6 +267,11 @@ fn usable_prefix(advertised: &LsaPrefix, allow: Option<&[Prefix]>) -> Result<Pre
         return Err(RouteReject::NotAllowed);
     }
     Ok(prefix)
+}
+
+/// Stands for our configuration where an LSA would.
+const fn own_source(router: RouterId) -> LsaKey {
+    LsaKey { ls_type: LsType(0), router, id: 0 }
 }
 
 fn referenced_vertex(key: &LsaKey, referenced: &LsaKey) -> Option<VertexId> {

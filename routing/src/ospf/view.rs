@@ -116,12 +116,27 @@ pub struct SpfRun {
     pub fib_changed: bool,
 }
 
+/// What kind of path a route is (RFC 2328 section 11), most preferred first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PathType {
+    /// Within the area.
+    IntraArea,
+    /// To another area.
+    InterArea,
+    /// Out of the autonomous system; the metric adds to the cost of the way.
+    External1,
+    /// Out of the autonomous system; the metric is larger than any way.
+    External2,
+}
+
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Where to.
     pub prefix: Prefix,
-    /// Cost of the path and the prefix.
+    /// Its kind.
+    pub path: PathType,
+    /// Cost of the path and the prefix; of a type 2 external path, its metric.
     pub cost: u32,
     /// The nearest routers that announce it.
     pub origins: Vec<RouterId>,
@@ -236,6 +251,12 @@ impl Ospf {
         }
     }
 
+    /// The headers of all LSAs flooded beyond their link, in ascending order of key, with their ages of `now`.
+    pub fn headers(&self, now: Time) -> impl Iterator<Item = LsaHeader> {
+        let shared = self.lsdb.iter().filter(|(at, _)| at.link.is_none());
+        shared.map(move |(_, entry)| entry.header(now))
+    }
+
     /// The last calculations of the routing table, oldest first.
     pub fn spf_log(&self) -> impl Iterator<Item = &SpfRun> {
         self.spf.log.iter()
@@ -248,8 +269,8 @@ impl Ospf {
 
     /// What is announced by a reachable router and not used, and why.
     #[must_use]
-    pub fn rejected_routes(&self) -> &[RejectedRoute] {
-        &self.spf.rejected
+    pub fn rejected_routes(&self) -> Vec<RejectedRoute> {
+        self.spf.rejected()
     }
 
     /// The counters.

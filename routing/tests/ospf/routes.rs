@@ -337,9 +337,13 @@ fn a_change_of_prefixes_needs_no_new_tree() {
     let run = map.net.nodes[0].spf_log().last().unwrap();
     let key = LsaKey { ls_type: LsType::INTRA_AREA_PREFIX, router: router_id(1), id: 0 };
     assert_eq!((run.full, run.trigger, run.fib_changed), (false, SpfTrigger::Lsa(key), true));
+    // Neither does the cost of the way back to us, but that there is none does.
     map.router(router_id(1), &[(router_id(0), 11)]);
     let run = map.net.nodes[0].spf_log().last().unwrap();
-    assert_eq!((run.full, run.fib_changed), (true, false));
+    assert_eq!((run.full, run.fib_changed), (false, false));
+    map.router(router_id(1), &[]);
+    let run = map.net.nodes[0].spf_log().last().unwrap();
+    assert_eq!((run.full, run.fib_changed), (true, true));
 }
 
 #[test]
