@@ -14,6 +14,7 @@
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
 //! | `originate` | our own LSAs and their pace | what we want to say |
+//! | `stale` | LSAs that do not age (RFC 1793) | since when their originators are gone |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
 //! | `delay` | when to calculate (RFC 8405) | its timers |
 //! | [`view`] | what operators see | |
@@ -26,7 +27,7 @@
 //!
 //! RFC 5340, RFC 2328 (procedures), RFC 5838 (instance ids of the IPv6 unicast range: only 0), RFC 5882 (BFD as client),
 //! RFC 6987 (max metric), RFC 7770 and 5642 (hostname), RFC 8405 (SPF back-off), RFC 4222 (windows and back-off in
-//! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs).
+//! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs), RFC 1793 (DoNotAge in LSAs of others).
 //!
 //! # Deviations, each on purpose
 //!
@@ -47,12 +48,12 @@
 //! - LSAs with a body that cannot be read are flooded and not used.
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
 //!   leave it out. FRR and BIRD do the same. Links of max metric carry transit traffic as a last resort (RFC 6987).
-//! - The DoNotAge bit is ignored: without the DC-bit of every router in the area nobody may set it (RFC 1793 section 2.5).
 //!
 //! # Left out
 //!
-//! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), virtual
-//! links, several areas, stub areas and NSSAs, AS-external and inter-area routes (their LSAs are stored and flooded),
+//! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), and with
+//! them the interface states Waiting, DROther, Backup and DR, the neighbour state Attempt, and 2-Way as a place to stay:
+//! a tunnel has two ends and elects nobody. The interface state Loopback: a tunnel cannot be looped. Virtual links, several areas, stub areas and NSSAs, AS-external and inter-area routes (their LSAs are stored and flooded),
 //! graceful restart (RFC 5187), the authentication trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
 //! ids between routers that are not neighbours (RFC 7503 section 7).
 
@@ -75,6 +76,7 @@ mod neighbor;
 mod originate;
 pub mod packet;
 mod spf;
+mod stale;
 pub mod view;
 
 pub use neighbor::State;
@@ -211,6 +213,8 @@ pub struct Ospf {
     own: BTreeMap<LsaRef, Own>,
     spf: Spf,
     delay: Delay,
+    /// Since when originators of LSAs that do not age have been unreachable.
+    unreachable: BTreeMap<RouterId, Time>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -228,6 +232,7 @@ impl Ospf {
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
             delay: Delay::new(),
+            unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
         };

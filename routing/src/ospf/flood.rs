@@ -334,7 +334,7 @@ impl Ospf {
                 neighbor.retransmission.own_sent.insert(*at, now);
             }
             let mut lsa = entry.lsa().clone();
-            lsa.header.raw_age = entry.age(now).saturating_add(INF_TRANS_DELAY).min(MAX_AGE);
+            lsa.header.raw_age = entry.age_after(INF_TRANS_DELAY, now);
             let length = usize::from(lsa.header.length);
             if used + length > room && !packet.is_empty() {
                 packets.push(std::mem::take(&mut packet));
@@ -408,6 +408,7 @@ impl Ospf {
                     self.lsdb_changed(at, Change::Graph, now);
                     self.originate_again(at, now);
                 }
+                Aged::Unaged(at) => self.flush_if_stale(at, now),
             }
         }
     }

@@ -203,7 +203,7 @@ impl Ospf {
     }
 
     /// RFC 2328 section 14.1.
-    fn flush(&mut self, at: LsaRef, now: Time) {
+    pub(super) fn flush(&mut self, at: LsaRef, now: Time) {
         if self.lsdb.get(&at).is_some_and(|entry| !entry.is_max_age(now)) {
             let change = self.lsdb.set_max_age(&at, now);
             self.lsdb_changed(at, change, now);

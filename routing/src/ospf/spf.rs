@@ -387,6 +387,11 @@ impl Spf {
         }
     }
 
+    /// Whether the last calculation found a path to a router.
+    pub(super) fn reaches(&self, router: RouterId) -> bool {
+        self.tree.distance(&self.graph, VertexId::Router(router)).is_some()
+    }
+
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
         self.routes.iter().map(|route| Route {
             prefix: route.prefix,
@@ -448,6 +453,7 @@ impl Ospf {
         let forget_sets = full && self.spf.sets.sets.len() > MAX_SETS;
         if full {
             self.calculate_tree(forget_sets, now);
+            self.note_reachability(now);
         }
         let offers = self.collect_offers(now);
         let routes = self.spf.choose(offers);
