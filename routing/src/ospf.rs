@@ -11,6 +11,7 @@
 //! | `lsdb` | the link-state database: ages, bounds | every LSA |
 //! | `interface` | a tunnel: Hellos, intervals, the wish for a BFD session | the neighbour, delayed acknowledgments |
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
+//! | `mismatch` | what the two ends of a link disagree on | the last mismatch of each kind |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
 //! | `originate` | our own LSAs and their pace | what we want to say |
@@ -72,6 +73,7 @@ mod flood;
 mod interface;
 pub mod lsa;
 mod lsdb;
+mod mismatch;
 mod neighbor;
 mod originate;
 pub mod packet;
@@ -79,6 +81,7 @@ mod spf;
 mod stale;
 pub mod view;
 
+pub use mismatch::Mismatch;
 pub use neighbor::State;
 pub use packet::{Packet, Reject};
 
@@ -160,6 +163,15 @@ pub enum Output {
     },
     /// [`Ospf::fib`] is a new table.
     FibChanged,
+    /// The two ends of a link disagree. Told once for each cause and neighbour, for the log.
+    Mismatch {
+        /// The tunnel.
+        link: LinkId,
+        /// Router ID at the other end.
+        router_id: RouterId,
+        /// What differs.
+        mismatch: Mismatch,
+    },
     /// A neighbour changed its state.
     NeighborChanged {
         /// The tunnel.
@@ -342,19 +354,23 @@ impl Ospf {
             return Err(Reject::Destination);
         }
         let packet = Packet::decode(payload)?;
-        if !Packet::checksum_is_valid(payload, src, dst) {
-            return Err(Reject::Checksum);
-        }
-        if packet.area != AREA {
-            return Err(Reject::Area);
-        }
-        if packet.instance != INSTANCE {
-            return Err(Reject::Instance);
-        }
-        if packet.router == self.config.router_id {
-            return Err(Reject::OwnRouterId);
-        }
         let known = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.router == packet.router);
+        let mismatch = if !Packet::checksum_is_valid(payload, src, dst) {
+            let (ours, theirs) = Packet::checksums(payload, src, dst);
+            Some((Mismatch::Checksum { ours, theirs }, Reject::Checksum))
+        } else if packet.area != AREA {
+            Some((Mismatch::Area { ours: AREA, theirs: packet.area }, Reject::Area))
+        } else if packet.instance != INSTANCE {
+            Some((Mismatch::Instance { ours: INSTANCE, theirs: packet.instance }, Reject::Instance))
+        } else if packet.router == self.config.router_id {
+            Some((Mismatch::RouterId(packet.router), Reject::OwnRouterId))
+        } else {
+            None
+        };
+        if let Some((mismatch, reject)) = mismatch {
+            self.note_mismatch(link, packet.router, mismatch, now);
+            return Err(reject);
+        }
         match packet.body {
             PacketBody::Hello(hello) => self.handle_hello(link, src, packet.router, &hello, now),
             _ if !known => Err(Reject::NoNeighbor),

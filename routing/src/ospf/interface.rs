@@ -11,6 +11,7 @@ use molt_mesh::{LinkId, RouterId, Time};
 
 use super::consts::{AREA, INSTANCE, PACKET_HEADER_LEN, options};
 use super::lsa::LsaHeader;
+use super::mismatch::{Mismatch, Mismatches};
 use super::neighbor::{Event, Neighbor, State};
 use super::packet::{Hello, Packet, PacketBody, Reject};
 use super::view::SpfTrigger;
@@ -56,6 +57,7 @@ pub(super) struct Interface {
     pub(super) bfd: Option<BfdSession>,
     /// The last packet that was dropped, for the operator.
     pub(super) last_reject: Option<(Time, Reject)>,
+    pub(super) mismatches: Mismatches,
 }
 
 impl Interface {
@@ -72,6 +74,7 @@ impl Interface {
             ack_at: None,
             bfd: None,
             last_reject: None,
+            mismatches: Mismatches::default(),
             config,
         }
     }
@@ -126,6 +129,7 @@ impl Ospf {
         interface.hello = self.config.hello;
         interface.dead = self.config.dead;
         interface.mtu = interface.config.mtu;
+        interface.mismatches.settle(|_| true);
         // At once: the neighbour learns of us one HelloInterval earlier.
         self.send_hello(link, now);
         self.update_own_lsas(now);
@@ -187,11 +191,28 @@ impl Ospf {
         now: Time,
     ) -> Result<(), Reject> {
         let (theirs_hello, theirs_dead) = hello.intervals();
-        if theirs_hello.is_zero() || theirs_dead < theirs_hello {
+        let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
+        let ours = (seconds(self.config.hello), seconds(self.config.dead));
+        let theirs = (hello.hello_interval, hello.dead_interval);
+        let senseless = theirs_hello.is_zero() || theirs_dead < theirs_hello;
+        if ours != theirs {
+            let mismatch = Mismatch::Intervals { ours, theirs, adopted: !senseless };
+            self.note_mismatch(link, router, mismatch, now);
+        } else if let Some(interface) = self.interfaces.get_mut(&link) {
+            interface.mismatches.settle(|mismatch| matches!(mismatch, Mismatch::Intervals { .. }));
+        }
+        if senseless {
             return Err(Reject::Intervals);
         }
         if hello.options & (options::E | options::N) != options::E {
+            let mismatch = Mismatch::Options { ours: options::ROUTER, theirs: hello.options };
+            self.note_mismatch(link, router, mismatch, now);
             return Err(Reject::HelloOptions);
+        }
+        // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same.
+        if hello.designated != RouterId(0) {
+            let mismatch = Mismatch::NetworkType { designated: hello.designated };
+            self.note_mismatch(link, router, mismatch, now);
         }
         // A tunnel has one peer, so another router id is the same peer, restarted or after a clash of ids.
         let known = self.interfaces.get(&link).and_then(|interface| interface.neighbor.as_ref());

@@ -191,6 +191,10 @@ impl Ospf {
             interface.acks.clear();
             interface.ack_at = None;
         }
+        if to == State::Full {
+            // What kept the neighbour from it is over.
+            interface.mismatches.settle(|mismatch| !mismatch.is_adopted());
+        }
         self.counters.neighbor_changes += 1;
         self.outputs.push_back(Output::NeighborChanged { link, router_id, from, to, reason });
         match to {

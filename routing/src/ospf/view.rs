@@ -9,6 +9,7 @@ use molt_mesh::{LinkId, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time};
 use super::Ospf;
 use super::consts::prefix_options;
 use super::lsa::{Body, LsType, LsaHeader, LsaKey};
+use super::mismatch::Mismatch;
 use super::neighbor::State;
 use super::packet::Reject;
 
@@ -60,6 +61,19 @@ pub struct InterfaceView {
     pub dead: Duration,
     /// The last packet that was dropped, and how long ago.
     pub last_reject: Option<(Duration, Reject)>,
+    /// What its two ends disagree on.
+    pub mismatches: Vec<MismatchView>,
+}
+
+/// A disagreement of the two ends of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MismatchView {
+    /// Router ID at the other end.
+    pub router_id: RouterId,
+    /// What differs.
+    pub mismatch: Mismatch,
+    /// When it was last met.
+    pub ago: Duration,
 }
 
 /// An LSA of the database.
@@ -217,6 +231,7 @@ impl Ospf {
             hello: interface.hello,
             dead: interface.dead,
             last_reject: interface.last_reject.map(|(at, reject)| (now.since(at), reject)),
+            mismatches: interface.mismatches.views(now),
         };
         self.interfaces.iter().map(view).collect()
     }

@@ -127,7 +127,8 @@ fn section_9_3_both_states_of_a_tunnel_with_both_events() {
     // Point-to-Point, InterfaceDown: Down, and LLDown for the neighbour.
     net.down(0);
     assert_eq!((up(&net), net.state(0, link(1))), (false, State::Down));
-    let down = |(.., event): &(_, _, Output)| matches!(event, Output::NeighborChanged { to: State::Down, .. });
+    let down =
+        |(.., event): &(_, _, Output)| matches!(event, Output::NeighborChanged { to: State::Down, .. });
     assert!(net.events.iter().any(down));
     // Down, InterfaceDown: nothing.
     let (events, sent) = (net.events.len(), net.sent.len());

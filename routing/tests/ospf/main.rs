@@ -5,6 +5,7 @@ mod adjacency;
 mod aging;
 mod flooding;
 mod mesh;
+mod mismatches;
 mod pair;
 mod rig;
 mod routes;
