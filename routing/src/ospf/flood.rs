@@ -10,7 +10,7 @@ use super::Ospf;
 use super::consts::{
     INF_TRANS_DELAY, LSA_HEADER_LEN, MAX_AGE, MAX_SEQUENCE_NUMBER, MIN_LS_ARRIVAL, UPDATE_LEN,
 };
-use super::lsa::{Lsa, LsaHeader};
+use super::lsa::{LsType, Lsa, LsaHeader};
 use super::lsdb::{Aged, Change, LsaRef};
 use super::neighbor::{Event, State};
 use super::originate::LS_SPACING;
@@ -84,6 +84,10 @@ impl Retransmission {
 
     pub(super) fn contains(&self, at: &LsaRef) -> bool {
         self.list.contains_key(at)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &LsaRef> {
+        self.list.keys()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -247,6 +251,9 @@ impl Ospf {
         // (c), (d), then (b): flooding reads the stored instance.
         self.install(at, lsa, !requested, now);
         self.flood(at, Some(link), now);
+        if at.key.ls_type == LsType::GRACE {
+            self.handle_grace(link, at, now);
+        }
         // (f)
         if received.key.router == self.config.router_id {
             self.handle_self_originated(at, now);
@@ -267,6 +274,7 @@ impl Ospf {
     }
 
     pub(super) fn lsdb_changed(&mut self, at: LsaRef, change: Change, now: Time) {
+        self.note_change(at, change, now);
         match change {
             Change::None => {}
             // The calculation takes what is ours from where it is decided, not from what was announced of it.

@@ -89,8 +89,9 @@ impl Interface {
         self.neighbor.as_mut().filter(|neighbor| neighbor.state >= State::Exchange)
     }
 
+    /// The neighbour, if it is Full, or counts as that because it is helped to restart.
     pub(super) fn full_neighbor(&self) -> Option<&Neighbor> {
-        self.neighbor.as_ref().filter(|neighbor| neighbor.state == State::Full)
+        self.neighbor.as_ref().filter(|neighbor| neighbor.is_adjacent())
     }
 
     /// The neighbour reached 2-Way. A session that outlived its last adjacency goes on.
@@ -151,6 +152,7 @@ impl Ospf {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         interface.hello_at = Some(now + interface.hello);
         let neighbors = interface.neighbor.iter().map(|neighbor| neighbor.router).collect();
+        self.send_early_grace(link);
         let hello = self.hello(link, neighbors);
         self.transmit(link, hello);
     }
@@ -233,7 +235,8 @@ impl Ospf {
             interface.dead = theirs_dead;
             interface.hello_at = interface.hello_at.map(|at| at.min(now + theirs_hello));
         }
-        neighbor.inactivity_at = now + interface.dead;
+        let help = neighbor.help.map(|help| help.until);
+        neighbor.inactivity_at = help.unwrap_or(now).max(now + interface.dead);
         neighbor.address = src;
         let other_interface = neighbor.interface != hello.interface;
         neighbor.interface = hello.interface;
@@ -271,6 +274,11 @@ impl Ospf {
                 }
             }
             BfdEvent::AdminDown => bfd.up = false,
+            // RFC 5882 section 4.3.2: a session that shares the fate of the neighbour's control plane says nothing while
+            // that restarts.
+            BfdEvent::Down if bfd.up && interface.neighbor.as_ref().is_some_and(|it| it.help.is_some()) => {
+                bfd.up = false;
+            }
             BfdEvent::Down if bfd.up => {
                 bfd.up = false;
                 self.neighbor_event(link, Event::KillNbr, "BFD down", now);
@@ -306,6 +314,7 @@ impl Ospf {
         let hello = due(interface.hello_at);
         let acks = due(interface.ack_at);
         let inactive = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.inactivity_at <= now);
+        self.help_timeout(link, now);
         if inactive {
             self.neighbor_event(link, Event::InactivityTimer, "no hello for the dead interval", now);
         }

@@ -314,7 +314,11 @@ impl Lsdb {
 const fn change_of(ls_type: LsType) -> Change {
     match ls_type {
         LsType::ROUTER | LsType::NETWORK => Change::Graph,
-        LsType::INTRA_AREA_PREFIX => Change::Leaves,
+        LsType::INTRA_AREA_PREFIX
+        | LsType::INTER_AREA_PREFIX
+        | LsType::INTER_AREA_ROUTER
+        | LsType::AS_EXTERNAL
+        | LsType::NSSA => Change::Leaves,
         _ => Change::None,
     }
 }

@@ -8,6 +8,7 @@ use molt_mesh::{LinkId, RouterId, Time};
 use super::exchange::Exchange;
 use super::flood::Retransmission;
 use super::lsa::{LsaHeader, LsaKey};
+use super::restart::Help;
 use super::view::SpfTrigger;
 use super::{Ospf, Output};
 
@@ -122,6 +123,8 @@ pub(super) struct Neighbor {
     pub(super) changes: u32,
     /// When to give it up.
     pub(super) inactivity_at: Time,
+    /// While it restarts and is helped, it counts as adjacent in every state.
+    pub(super) help: Option<Help>,
     pub(super) exchange: Exchange,
     /// Link state request list: what it described and we lack.
     pub(super) requests: BTreeMap<LsaKey, LsaHeader>,
@@ -143,12 +146,18 @@ impl Neighbor {
             since: now,
             changes: 0,
             inactivity_at: Time::MAX,
+            help: None,
             exchange: Exchange::new(dd_seq),
             requests: BTreeMap::new(),
             asked: BTreeSet::new(),
             request_at: None,
             retransmission: Retransmission::default(),
         }
+    }
+
+    /// Whether traffic passes it.
+    pub(super) const fn is_adjacent(&self) -> bool {
+        matches!(self.state, State::Full) || self.help.is_some()
     }
 
     fn clear_lists(&mut self) {
@@ -172,7 +181,13 @@ impl Ospf {
             Next::LoadingOrFull if neighbor.requests.is_empty() => State::Full,
             Next::LoadingOrFull => State::Loading,
         };
+        let was_adjacent = neighbor.is_adjacent();
+        if to == State::Down && neighbor.help.take().is_some() {
+            let router_id = neighbor.router;
+            self.outputs.push_back(Output::RestartHelper { link, router_id, helping: false, reason });
+        }
         neighbor.state = to;
+        let is_adjacent = neighbor.is_adjacent();
         neighbor.since = now;
         neighbor.changes += 1;
         let (router_id, remote) = (neighbor.router, neighbor.address);
@@ -202,7 +217,8 @@ impl Ospf {
             State::Exchange => self.summarise_database(link, now),
             State::Down | State::Init | State::Loading | State::Full => {}
         }
-        if (from == State::Full) != (to == State::Full) {
+        if was_adjacent != is_adjacent {
+            self.outputs.push_back(Output::AdjacencyChanged { link, up: is_adjacent });
             // The own links of the calculation are the adjacencies themselves, not the Router-LSA, which may have to
             // wait for its turn.
             self.schedule_spf(SpfTrigger::Adjacency(link), now);

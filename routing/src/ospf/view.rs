@@ -8,7 +8,7 @@ use molt_mesh::{LinkId, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time};
 
 use super::Ospf;
 use super::consts::prefix_options;
-use super::lsa::{Body, LsType, LsaHeader, LsaKey};
+use super::lsa::{Body, GraceReason, LsType, LsaHeader, LsaKey};
 use super::mismatch::Mismatch;
 use super::neighbor::State;
 use super::packet::Reject;
@@ -40,6 +40,8 @@ pub struct NeighborView {
     pub retransmissions: usize,
     /// Whether the BFD session is up; `None` without a session.
     pub bfd_up: Option<bool>,
+    /// How much of the grace period is left if it is helped to restart, and why it restarts.
+    pub helped: Option<(Duration, GraceReason)>,
 }
 
 /// An interface: one tunnel.
@@ -214,6 +216,7 @@ impl Ospf {
                 requests: neighbor.requests.len(),
                 retransmissions: neighbor.retransmission.len(),
                 bfd_up: interface.bfd.as_ref().map(|bfd| bfd.up),
+                helped: neighbor.help.map(|help| (help.until.since(now), help.reason)),
             })
         };
         self.interfaces.iter().filter_map(view).collect()

@@ -4,6 +4,7 @@
 mod adjacency;
 mod aging;
 mod flooding;
+mod graceful;
 mod mesh;
 mod mismatches;
 mod pair;
