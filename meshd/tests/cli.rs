@@ -180,7 +180,7 @@ fn show_without_an_identity_says_how_to_make_one() {
 
 #[test]
 fn a_wrong_command_line_exits_with_2() {
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 13] = [
         &[],
         &["dance"],
         &["id"],
@@ -216,6 +216,7 @@ fn without_a_daemon_every_question_exits_with_3() {
         &["routes"],
         &["ospf", "neighbors"],
         &["ospf", "database"],
+        &["ospf", "interface"],
         &["ospf", "spf-log"],
         &["bfd"],
         &["counters", "--all"],
@@ -262,7 +263,7 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 18] = [
+const OPTIONS: [(&str, &[&str]); 19] = [
     ("id", &[]),
     ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
     ("id show", &["--state-dir <DIR>"]),
@@ -273,6 +274,7 @@ const OPTIONS: [(&str, &[&str]); 18] = [
     ("ospf", &[]),
     ("ospf neighbors", &[]),
     ("ospf database", &[]),
+    ("ospf interface", &[]),
     ("ospf spf-log", &[]),
     ("bfd", &[]),
     ("counters", &["--all"]),

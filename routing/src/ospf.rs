@@ -155,6 +155,9 @@ pub enum BfdEvent {
     AdminDown,
     /// The path is broken, if the session was up before.
     Down,
+    /// The same, and the neighbour's BFD does not depend on its control plane (the C bit of RFC 5880), so that it is true
+    /// even while that restarts.
+    PathDown,
     /// The session is up.
     Up,
 }

@@ -326,7 +326,7 @@ impl Ospf {
     }
 
     /// Sends stored LSAs in as few Link State Updates as hold them. An LSA that is larger than a packet travels alone;
-    /// the driver has to fragment it (RFC 8200 section 4.5), as BIRD does with its own.
+    /// the packet core fragments it (RFC 8200 section 4.5), as BIRD does with its own.
     pub(super) fn send_update(&mut self, link: LinkId, lsas: &[LsaRef], now: Time) {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         let room = interface.room().saturating_sub(UPDATE_LEN);

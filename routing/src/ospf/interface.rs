@@ -240,6 +240,7 @@ impl Ospf {
         neighbor.address = src;
         let other_interface = neighbor.interface != hello.interface;
         neighbor.interface = hello.interface;
+        neighbor.priority = hello.priority;
         self.neighbor_event(link, Event::HelloReceived, "hello received", now);
         if hello.neighbors.contains(&self.config.router_id) {
             self.neighbor_event(link, Event::TwoWayReceived, "the neighbour has heard us", now);
@@ -279,11 +280,11 @@ impl Ospf {
             BfdEvent::Down if bfd.up && interface.neighbor.as_ref().is_some_and(|it| it.help.is_some()) => {
                 bfd.up = false;
             }
-            BfdEvent::Down if bfd.up => {
+            BfdEvent::Down | BfdEvent::PathDown if bfd.up => {
                 bfd.up = false;
                 self.neighbor_event(link, Event::KillNbr, "BFD down", now);
             }
-            BfdEvent::Down => {}
+            BfdEvent::Down | BfdEvent::PathDown => {}
         }
     }
 

@@ -116,6 +116,8 @@ pub(super) struct Neighbor {
     pub(super) address: Ipv6Addr,
     /// Its Interface ID, which goes into our Router-LSA.
     pub(super) interface: u32,
+    /// Its Router Priority, which means nothing here and is what operators see elsewhere.
+    pub(super) priority: u8,
     pub(super) state: State,
     /// When it entered `state`.
     pub(super) since: Time,
@@ -142,6 +144,7 @@ impl Neighbor {
             router,
             address,
             interface,
+            priority: 0,
             state: State::Down,
             since: now,
             changes: 0,

@@ -22,6 +22,8 @@ pub struct NeighborView {
     pub router_id: RouterId,
     /// Its link-local address.
     pub address: Ipv6Addr,
+    /// Its Router Priority.
+    pub priority: u8,
     /// State of the conversation.
     pub state: State,
     /// How long it has been in that state.
@@ -61,6 +63,8 @@ pub struct InterfaceView {
     pub hello: Duration,
     /// RouterDeadInterval in use.
     pub dead: Duration,
+    /// RxmtInterval.
+    pub rxmt: Duration,
     /// The last packet that was dropped, and how long ago.
     pub last_reject: Option<(Duration, Reject)>,
     /// What its two ends disagree on.
@@ -207,6 +211,7 @@ impl Ospf {
                 link: *link,
                 router_id: neighbor.router,
                 address: neighbor.address,
+                priority: neighbor.priority,
                 state: neighbor.state,
                 uptime: now.since(neighbor.since),
                 dead_time: neighbor.inactivity_at.since(now),
@@ -233,6 +238,7 @@ impl Ospf {
             mtu: interface.mtu,
             hello: interface.hello,
             dead: interface.dead,
+            rxmt: self.config.rxmt,
             last_reject: interface.last_reject.map(|(at, reject)| (now.since(at), reject)),
             mismatches: interface.mismatches.views(now),
         };
