@@ -73,6 +73,8 @@ struct Remote {
     discriminator: u32,
     state: State,
     diag: Diag,
+    /// C: its BFD does not depend on its control plane.
+    independent: bool,
     demand: bool,
     min_rx: Duration,
     desired_min_tx: Duration,
@@ -84,6 +86,7 @@ impl Remote {
         discriminator: 0,
         state: State::Down,
         diag: Diag::NONE,
+        independent: false,
         demand: false,
         min_rx: Duration::from_micros(1),
         desired_min_tx: Duration::ZERO,
@@ -227,6 +230,7 @@ impl Session {
             discriminator: packet.my_discriminator,
             state: packet.state,
             diag: packet.diag,
+            independent: packet.control_plane_independent,
             demand: packet.demand,
             min_rx: Duration::from_micros(packet.required_min_rx_us.into()),
             desired_min_tx: Duration::from_micros(packet.desired_min_tx_us.into()),
@@ -312,8 +316,17 @@ impl Session {
             self.apply_next_config();
         }
         let (remote_state, remote_diag) = (self.remote.state, self.remote.diag);
+        let independent = self.remote.independent;
         let link = self.link;
-        cx.outputs.push_back(Output::StateChanged { link, from, to, diag, remote_state, remote_diag });
+        cx.outputs.push_back(Output::StateChanged {
+            link,
+            from,
+            to,
+            diag,
+            remote_state,
+            remote_diag,
+            independent,
+        });
     }
 
     fn handle_final(&mut self, final_: bool) {

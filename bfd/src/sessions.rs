@@ -37,6 +37,9 @@ pub enum Output {
         remote_state: State,
         /// Why the peer changed its state.
         remote_diag: Diag,
+        /// C bit: the peer's BFD does not depend on its control plane, so a failure is one of the path even while that
+        /// restarts (RFC 5882 section 4.3.2).
+        independent: bool,
     },
 }
 

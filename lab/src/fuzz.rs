@@ -8,18 +8,20 @@ use std::fmt::{Debug, Display};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use meshd::api::{self, Request, Response};
 use meshd::config::{Config, Endpoint, Name};
 use meshd::render;
-use molt_mesh::ip6::{IcmpError, Packet};
-use molt_mesh::port::TUNNEL_MTU;
+use molt_mesh::ip6::{Header, IcmpError, Packet};
+use molt_mesh::port::{NEXT_HEADER_FRAGMENT, NEXT_HEADER_OSPF, TUNNEL_MTU};
 use molt_mesh::{AgentId, Identity, IdentityKey, MeshAddr, NodePublic, Prefix, Seed, Time};
 use molt_routing::ospf;
 use molt_routing::ospf::lsa::{Body, LsType, LsaPrefix};
-use molt_tun::MAX_DATAGRAM;
 use molt_tun::engine::wireguard::WireGuardEngine;
 use molt_tun::engine::{Engine as _, Gate, Message, Opened, Tunnel as _};
+use molt_tun::fragment::{MAX_PENDING, MAX_REASSEMBLED, Reassembler, fragments};
+use molt_tun::{Counters, MAX_DATAGRAM};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -44,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ospf_packet", ospf_packet),
     ("text", text),
     ("tun_coalesce", batch::tun_coalesce),
+    ("tun_fragment", tun_fragment),
     ("tun_split", batch::tun_split),
     ("wireguard_message", wireguard_message),
 ];
@@ -213,6 +216,38 @@ fn prints_what_it_reads<T: FromStr + Display + Debug + PartialEq>(text: &str) {
     }
 }
 
+/// Fragments of one neighbour's OSPF packets: each is an octet of flags and identification, an offset in units of eight
+/// bytes, a length, and that many bytes.
+pub fn tun_fragment(data: &[u8]) {
+    let (src, dst) = (Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+    let header = Header { src, dst, hop_limit: 1, traffic_class: 0 };
+    let (mut reassembler, mut counters) = (Reassembler::default(), Counters::default());
+    let mut handle = |bytes: &[u8], now| {
+        let packet = Packet::new(bytes).expect("it was built as one");
+        let whole = reassembler.handle_fragment(&packet, now, &mut counters);
+        assert!(reassembler.pending() <= MAX_PENDING);
+        whole.ok().flatten()
+    };
+    let mut rest = data;
+    let mut now = Time::ZERO;
+    while let [flags, high, low, len, tail @ ..] = rest {
+        let (part, tail) = tail.split_at(tail.len().min(usize::from(*len)));
+        rest = tail;
+        let field = u16::from_be_bytes([*high, *low]) << 3 | u16::from(flags & 1);
+        let [high, low] = field.to_be_bytes();
+        let payload = [&[89, 0, high, low, 0, 0, 0, flags >> 4], part].concat();
+        if let Some(whole) = handle(&header.packet(NEXT_HEADER_FRAGMENT, &payload), now) {
+            assert!(whole.len() <= MAX_REASSEMBLED);
+        }
+        now += Duration::from_secs(u64::from(flags & 0x0e));
+    }
+    // What we cut is put together again, whatever came before.
+    let payload: Vec<u8> = data.iter().copied().cycle().take(data.len() * 20 % MAX_REASSEMBLED).collect();
+    let parts = fragments(&header.packet(NEXT_HEADER_OSPF, &payload), TUNNEL_MTU, u32::MAX);
+    let whole = parts.iter().rev().filter_map(|part| handle(part, now)).collect::<Vec<_>>();
+    assert!(payload.is_empty() || whole == [payload]);
+}
+
 /// A request on the control socket.
 pub fn api_request(data: &[u8]) {
     let Some((request, written)) = writes_what_it_reads::<Request>(data) else { return };
@@ -223,7 +258,7 @@ pub fn api_request(data: &[u8]) {
 /// An answer on the control socket, and what `molt` prints of it: the first byte chooses the kind.
 pub fn api_answer(data: &[u8]) {
     let [kind, line @ ..] = data else { return };
-    match kind % 11 {
+    match kind % 12 {
         0 => answer(line, |answer: &api::Status| render::status(answer)),
         1 => answer(line, |answer: &api::Peers| render::peers(answer)),
         2 => answer(line, |answer: &api::Routes| render::routes(answer)),
@@ -234,7 +269,8 @@ pub fn api_answer(data: &[u8]) {
         7 => answer(line, |answer: &api::Counters| render::counters(answer, true)),
         8 => answer(line, |answer: &api::Reloaded| render::reloaded(answer)),
         9 => answer(line, |answer: &api::ProbeLine| render::ping_line(answer) + &render::trace_line(answer)),
-        _ => answer(line, |answer: &api::Id| render::id(answer)),
+        10 => answer(line, |answer: &api::Id| render::id(answer)),
+        _ => answer(line, |answer: &api::OspfInterfaces| render::ospf_interfaces(answer)),
     }
 }
 

@@ -175,6 +175,7 @@ fn every_view_is_json_with_its_schema_and_text_without(mesh: &Mesh) {
         (&["ospf", "neighbors"], schema::OSPF_NEIGHBORS, "neighbors", 2),
         // A Router-LSA, an Intra-Area-Prefix-LSA and a Router Information LSA of each, and the Link-LSAs of two tunnels.
         (&["ospf", "database"], schema::OSPF_DATABASE, "lsas", 5 * 3 + 2 * 2),
+        (&["ospf", "interface"], schema::OSPF_INTERFACES, "interfaces", 2),
         (&["ospf", "spf-log"], schema::OSPF_SPF_LOG, "runs", 1),
         (&["bfd"], schema::BFD, "sessions", 2),
         (&["counters"], schema::COUNTERS, "counters", 20),

@@ -28,6 +28,8 @@ pub enum Request {
     Down,
     /// The link-state database.
     OspfDatabase,
+    /// OSPF interfaces.
+    OspfInterfaces,
     /// OSPF neighbours.
     OspfNeighbors,
     /// The last SPF runs.
@@ -117,6 +119,8 @@ pub enum Answer {
     Routes(Routes),
     /// To [`Request::OspfNeighbors`].
     OspfNeighbors(OspfNeighbors),
+    /// To [`Request::OspfInterfaces`].
+    OspfInterfaces(OspfInterfaces),
     /// To [`Request::OspfDatabase`].
     OspfDatabase(OspfDatabase),
     /// To [`Request::OspfSpfLog`].
@@ -143,6 +147,8 @@ pub mod schema {
     pub const ROUTES: &str = "molt.routes/1";
     /// Of [`OspfNeighbors`](super::OspfNeighbors).
     pub const OSPF_NEIGHBORS: &str = "molt.ospf.neighbors/1";
+    /// Of [`OspfInterfaces`](super::OspfInterfaces).
+    pub const OSPF_INTERFACES: &str = "molt.ospf.interfaces/1";
     /// Of [`OspfDatabase`](super::OspfDatabase).
     pub const OSPF_DATABASE: &str = "molt.ospf.database/1";
     /// Of [`OspfSpfLog`](super::OspfSpfLog).
@@ -327,6 +333,73 @@ pub struct OspfNeighbors {
     pub schema: String,
     /// In order of link.
     pub neighbors: Vec<OspfNeighbor>,
+    /// What keeps others from becoming neighbours, and what was adopted from them.
+    #[serde(default)]
+    pub mismatches: Vec<OspfMismatch>,
+}
+
+/// Something the two ends of a link disagree on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfMismatch {
+    /// Number of the link.
+    pub interface_id: u32,
+    /// Router id at the other end.
+    pub neighbor_router_id: String,
+    /// What differs.
+    pub parameter: String,
+    /// Our value.
+    pub ours: String,
+    /// Theirs.
+    pub theirs: String,
+    /// Whether theirs is used, so that it does no harm.
+    pub adopted: bool,
+    /// Milliseconds since it was last met.
+    pub ago_ms: u64,
+}
+
+/// OSPF interfaces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfInterfaces {
+    /// [`schema::OSPF_INTERFACES`].
+    pub schema: String,
+    /// This router.
+    pub router_id: String,
+    /// In order of link.
+    pub interfaces: Vec<OspfInterface>,
+}
+
+/// One OSPF interface: a tunnel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfInterface {
+    /// Number of the link.
+    pub interface_id: u32,
+    /// `point-to-point` or `down`.
+    pub state: String,
+    /// Area.
+    pub area_id: String,
+    /// Instance.
+    pub instance_id: u8,
+    /// Our link-local address.
+    pub address: Ipv6Addr,
+    /// Cost of the link.
+    pub cost: u16,
+    /// MTU agreed with the neighbour in bytes.
+    pub mtu: u16,
+    /// Seconds between two Hellos.
+    pub hello_interval: u64,
+    /// Seconds of silence after which the neighbour is given up.
+    pub dead_interval: u64,
+    /// Seconds until what is not answered is repeated.
+    pub retransmit_interval: u64,
+    /// Router id of the neighbour.
+    pub neighbor_router_id: Option<String>,
+    /// Why the last packet was dropped.
+    pub last_reject: Option<String>,
+    /// Milliseconds since then.
+    pub last_reject_ago_ms: Option<u64>,
 }
 
 /// One OSPF neighbour.
@@ -341,6 +414,9 @@ pub struct OspfNeighbor {
     pub name: Option<String>,
     /// Its link-local address.
     pub address: Ipv6Addr,
+    /// Its router priority.
+    #[serde(default)]
+    pub priority: u8,
     /// State of the adjacency.
     pub state: String,
     /// Milliseconds in that state.
@@ -353,6 +429,15 @@ pub struct OspfNeighbor {
     pub retransmissions: usize,
     /// LSAs still asked for.
     pub requests: usize,
+    /// How often the state changed.
+    #[serde(default)]
+    pub state_changes: u32,
+    /// Milliseconds for which it is kept while it restarts.
+    #[serde(default)]
+    pub restart_remaining_ms: Option<u64>,
+    /// Why it restarts.
+    #[serde(default)]
+    pub restart_reason: Option<String>,
 }
 
 /// The link-state database.
@@ -379,6 +464,9 @@ pub struct OspfLsa {
     pub lsa_type: String,
     /// Its name.
     pub type_name: String,
+    /// Its short name, as FRR lists it.
+    #[serde(default)]
+    pub type_short: String,
     /// Link State ID.
     pub lsa_id: u32,
     /// Advertising router.

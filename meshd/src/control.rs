@@ -6,7 +6,7 @@
 //! ```text
 //! Event::Established ─► handle_link_up            Output::Transmit        ─► Command::Transmit
 //! Event::Ospf        ─► handle_packet   ┌──────┐  Output::Bfd             ─► Command::Bfd
-//! Event::Bfd         ─► handle_bfd    ─►│ Ospf │─►Output::NeighborChanged ─► Command::Forwarding
+//! Event::Bfd         ─► handle_bfd    ─►│ Ospf │─►Output::AdjacencyChanged ─► Command::Forwarding
 //! configuration      ─► add, update     └──────┘  Output::FibChanged      ─► Command::Fib
 //! ```
 
@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use molt_bfd as bfd;
 use molt_mesh::{LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time};
-use molt_routing::ospf::{self, BfdEvent, LinkConfig as OspfLink, Ospf, State as NeighborState};
+use molt_routing::ospf::{
+    self, BfdEvent, LinkConfig as OspfLink, Ospf, RestartHelper, State as NeighborState,
+};
 use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Snapshot};
 use tracing::{debug, info, warn};
 
@@ -113,7 +115,7 @@ pub struct Control {
     peers: BTreeMap<LinkId, Peer>,
     commands: VecDeque<Command>,
     notices: VecDeque<Notice>,
-    /// Links whose adjacency is Full.
+    /// Links whose adjacency is Full, or kept while the neighbour restarts.
     full: BTreeSet<LinkId>,
     /// How long the last SPF runs took.
     durations: VecDeque<(Time, Duration)>,
@@ -133,6 +135,7 @@ impl Control {
                 hello: Duration::from_secs(config.ospf.hello_s.into()),
                 dead: Duration::from_secs(config.ospf.dead_s.into()),
                 rxmt: RXMT_INTERVAL,
+                restart_helper: RestartHelper::Strict,
                 seed: config.seed,
             },
             now,
@@ -369,11 +372,12 @@ impl Control {
         peer.bfd = Some(change);
         let event = match change {
             BfdChange::AdminDown => BfdEvent::AdminDown,
-            BfdChange::Down(_) => BfdEvent::Down,
+            BfdChange::Down { independent: false, .. } => BfdEvent::Down,
+            BfdChange::Down { independent: true, .. } => BfdEvent::PathDown,
             BfdChange::Up => BfdEvent::Up,
         };
         match change {
-            BfdChange::Down(diag) => warn!(%link, key = %peer.config.key, ?diag, "path failed (BFD)"),
+            BfdChange::Down { diag, .. } => warn!(%link, key = %peer.config.key, ?diag, "path failed (BFD)"),
             BfdChange::AdminDown => info!(%link, "neighbour ended its BFD session"),
             BfdChange::Up => info!(%link, "path is good (BFD)"),
         }
@@ -426,6 +430,27 @@ impl Control {
     fn drain(&mut self) {
         while let Some(output) = self.ospf.poll_output() {
             match output {
+                ospf::Output::AdjacencyChanged { link, up } => {
+                    if up {
+                        self.full.insert(link);
+                    } else {
+                        self.full.remove(&link);
+                    }
+                    self.commands.push_back(Command::Forwarding(link, up));
+                }
+                ospf::Output::Mismatch { link, router_id, mismatch } if mismatch.is_adopted() => {
+                    info!(%link, %router_id, %mismatch, "the neighbour is configured otherwise");
+                }
+                ospf::Output::Mismatch { link, router_id, mismatch } => {
+                    warn!(%link, %router_id, %mismatch, "the neighbour cannot become adjacent");
+                }
+                ospf::Output::RestartHelper { link, router_id, helping, reason } => {
+                    info!(%link, %router_id, helping, reason, "graceful restart of a neighbour");
+                }
+                ospf::Output::RestartReady => info!("ready to restart"),
+                ospf::Output::RestartEnded { complete, reason } => {
+                    info!(complete, reason, "graceful restart");
+                }
                 ospf::Output::Transmit { link, packet, .. } => {
                     if self.commands.len() < COMMAND_BACKLOG {
                         self.commands.push_back(Command::Transmit { link, packet });
@@ -438,15 +463,8 @@ impl Control {
                     self.commands.push_back(Command::Bfd { link, remote, session });
                 }
                 ospf::Output::NeighborChanged { link, router_id, from, to, reason } => {
-                    let full = to == NeighborState::Full;
-                    if full {
-                        self.full.insert(link)
-                    } else {
-                        self.full.remove(&link)
-                    };
-                    if full || from == NeighborState::Full {
+                    if to == NeighborState::Full || from == NeighborState::Full {
                         info!(%link, %router_id, ?from, ?to, reason, "adjacency");
-                        self.commands.push_back(Command::Forwarding(link, full));
                     } else {
                         debug!(%link, %router_id, ?from, ?to, reason, "neighbour");
                     }

@@ -1,9 +1,11 @@
 //! Answers as text for people: aligned columns, units, one line a thing.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use crate::api::{
-    Bfd, Counters, Id, OspfDatabase, OspfNeighbors, OspfSpfLog, Peers, ProbeLine, Reloaded, Routes, Status,
+    Bfd, Counters, Id, OspfDatabase, OspfInterfaces, OspfNeighbors, OspfSpfLog, Peers, ProbeLine, Reloaded,
+    Routes, Status,
 };
 
 /// A borderless table; every column is as wide as its widest cell.
@@ -203,31 +205,87 @@ pub fn routes(routes: &Routes) -> String {
 pub fn ospf_neighbors(answer: &OspfNeighbors) -> String {
     let mut table = Table::new(&[
         "NEIGHBOR ID",
-        "NAME",
-        "STATE",
+        ">PRI",
         ">DEADTIME",
+        "STATE/IFSTATE",
         ">DURATION",
-        ">LINK",
+        "I/F[STATE]",
+        "NAME",
         ">COST",
         ">RXMT",
         ">REQ",
         "ADDRESS",
     ]);
     for neighbor in &answer.neighbors {
+        let restarts = if neighbor.restart_remaining_ms.is_some() { " (restarts)" } else { "" };
         table.row([
             neighbor.neighbor_router_id.clone(),
-            or_dash(neighbor.name.as_deref()),
-            format!("{}/PointToPoint", neighbor.state),
+            neighbor.priority.to_string(),
             duration(neighbor.dead_timer_ms.div_ceil(1000)),
+            format!("{}/PointToPoint{restarts}", neighbor.state),
             duration(neighbor.state_ms / 1000),
-            neighbor.interface_id.to_string(),
+            format!("{}[PointToPoint]", neighbor.interface_id),
+            or_dash(neighbor.name.as_deref()),
             neighbor.cost.to_string(),
             neighbor.retransmissions.to_string(),
             neighbor.requests.to_string(),
             neighbor.address.to_string(),
         ]);
     }
-    table.finish("no neighbours")
+    let mut text = table.finish("no neighbours");
+    if !answer.mismatches.is_empty() {
+        let mut table = Table::new(&["I/F", "ROUTER ID", "MISMATCH", ">AGO"]);
+        for mismatch in &answer.mismatches {
+            let used = if mismatch.adopted { " (used)" } else { "" };
+            table.row([
+                mismatch.interface_id.to_string(),
+                mismatch.neighbor_router_id.clone(),
+                format!("{} ours {}, theirs {}{used}", mismatch.parameter, mismatch.ours, mismatch.theirs),
+                duration(mismatch.ago_ms / 1000),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.finish(""));
+    }
+    text
+}
+
+/// `molt ospf interface`
+#[must_use]
+pub fn ospf_interfaces(answer: &OspfInterfaces) -> String {
+    let mut table = Table::new(&[
+        "I/F",
+        "STATE",
+        "AREA",
+        ">INSTANCE",
+        ">COST",
+        ">MTU",
+        ">HELLO",
+        ">DEAD",
+        ">RXMT",
+        "NEIGHBOR ID",
+        "ADDRESS",
+        "LAST REJECT",
+    ]);
+    for interface in &answer.interfaces {
+        let ago = interface.last_reject_ago_ms.unwrap_or_default() / 1000;
+        let reject = interface.last_reject.as_ref().map(|reject| format!("{reject}, {} ago", duration(ago)));
+        table.row([
+            interface.interface_id.to_string(),
+            interface.state.clone(),
+            interface.area_id.clone(),
+            interface.instance_id.to_string(),
+            interface.cost.to_string(),
+            interface.mtu.to_string(),
+            format!("{}s", interface.hello_interval),
+            format!("{}s", interface.dead_interval),
+            format!("{}s", interface.retransmit_interval),
+            or_dash(interface.neighbor_router_id.as_deref()),
+            interface.address.to_string(),
+            or_dash(reject),
+        ]);
+    }
+    table.finish("no interfaces")
 }
 
 /// `molt ospf database`
@@ -237,25 +295,27 @@ pub fn ospf_database(answer: &OspfDatabase) -> String {
         "SCOPE",
         "TYPE",
         "LSID",
-        "ADV ROUTER",
-        "NAME",
+        "ADVROUTER",
         ">AGE",
         "SEQNUM",
         "CKSUM",
         ">LEN",
+        "NAME",
         "PAYLOAD",
     ]);
     for lsa in &answer.lsas {
+        // Where FRR only says that it does not know the type, the number says more.
+        let kind = if lsa.type_short == "Unk" { &lsa.lsa_type } else { &lsa.type_short };
         table.row([
             lsa.interface_id.map_or_else(|| lsa.scope.clone(), |link| format!("{} {link}", lsa.scope)),
-            format!("{} {}", lsa.lsa_type, lsa.type_name),
-            lsa.lsa_id.to_string(),
+            kind.clone(),
+            Ipv4Addr::from_bits(lsa.lsa_id).to_string(),
             lsa.adv_router.clone(),
-            or_dash(lsa.name.as_deref()),
             lsa.age.to_string(),
             lsa.seq_num.clone(),
             lsa.checksum.clone(),
             lsa.length.to_string(),
+            or_dash(lsa.name.as_deref()),
             lsa.payload.clone(),
         ]);
     }

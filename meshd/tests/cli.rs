@@ -210,12 +210,13 @@ fn what_is_no_identity_has_no_address() {
 fn without_a_daemon_every_question_exits_with_3() {
     let dir = TempDir::new().unwrap();
     let socket = nowhere(&dir);
-    let questions: [&[&str]; 12] = [
+    let questions: [&[&str]; 13] = [
         &["status"],
         &["peers"],
         &["routes"],
         &["ospf", "neighbors"],
         &["ospf", "database"],
+        &["ospf", "interface"],
         &["ospf", "spf-log"],
         &["bfd"],
         &["counters", "--all"],
@@ -262,7 +263,7 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 18] = [
+const OPTIONS: [(&str, &[&str]); 19] = [
     ("id", &[]),
     ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
     ("id show", &["--state-dir <DIR>"]),
@@ -273,6 +274,7 @@ const OPTIONS: [(&str, &[&str]); 18] = [
     ("ospf", &[]),
     ("ospf neighbors", &[]),
     ("ospf database", &[]),
+    ("ospf interface", &[]),
     ("ospf spf-log", &[]),
     ("bfd", &[]),
     ("counters", &["--all"]),

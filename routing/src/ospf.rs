@@ -11,10 +11,13 @@
 //! | `lsdb` | the link-state database: ages, bounds | every LSA |
 //! | `interface` | a tunnel: Hellos, intervals, the wish for a BFD session | the neighbour, delayed acknowledgments |
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
+//! | `mismatch` | what the two ends of a link disagree on | the last mismatch of each kind |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
 //! | `relay` | whom others flood to already | what the topology says about it |
 //! | `originate` | our own LSAs and their pace | what we want to say |
+//! | `restart` | graceful restart: the helper, and the restarting router | |
+//! | `stale` | LSAs that do not age (RFC 1793) | since when their originators are gone |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
 //! | `delay` | when to calculate (RFC 8405) | its timers |
 //! | [`view`] | what operators see | |
@@ -27,7 +30,8 @@
 //!
 //! RFC 5340, RFC 2328 (procedures), RFC 5838 (instance ids of the IPv6 unicast range: only 0), RFC 5882 (BFD as client),
 //! RFC 6987 (max metric), RFC 7770 and 5642 (hostname), RFC 8405 (SPF back-off), RFC 4222 (windows and back-off in
-//! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs).
+//! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs), RFC 1793 (DoNotAge in LSAs of others), RFC 5187
+//! and 3623 (graceful restart, both sides).
 //!
 //! # Deviations, each on purpose
 //!
@@ -51,13 +55,14 @@
 //! - In dense parts of the mesh an LSA waits a quarter of a second for a neighbour that has it from others (`relay`).
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
 //!   leave it out. FRR and BIRD do the same. Links of max metric carry transit traffic as a last resort (RFC 6987).
-//! - The DoNotAge bit is ignored: without the DC-bit of every router in the area nobody may set it (RFC 1793 section 2.5).
 //!
 //! # Left out
 //!
-//! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), virtual
-//! links, several areas, stub areas and NSSAs (the routes that border routers announce are used; we announce none),
-//! graceful restart (RFC 5187), the authentication trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
+//! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), and with
+//! them the interface states Waiting, DROther, Backup and DR, the neighbour state Attempt, and 2-Way as a place to stay:
+//! a tunnel has two ends and elects nobody. The interface state Loopback: a tunnel cannot be looped. Virtual links, several
+//! areas, stub areas and NSSAs (the routes that border routers announce are used; we announce none), the authentication
+//! trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
 //! ids between routers that are not neighbours (RFC 7503 section 7).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -75,19 +80,25 @@ mod flood;
 mod interface;
 pub mod lsa;
 mod lsdb;
+mod mismatch;
 mod neighbor;
 mod originate;
 pub mod packet;
 mod relay;
+mod restart;
 mod spf;
+mod stale;
 pub mod view;
 
+pub use mismatch::Mismatch;
 pub use neighbor::State;
 pub use packet::{Packet, Reject};
+pub use restart::RestartHelper;
 
 use consts::{AREA, INSTANCE};
 use delay::Delay;
 use interface::Interface;
+use lsa::GraceLsa;
 use lsdb::{LsaRef, Lsdb};
 use originate::{LS_SPACING, Own};
 use packet::PacketBody;
@@ -100,6 +111,9 @@ use view::{Counters, SpfTrigger};
 const LEAVE: Duration = LS_SPACING;
 /// How long it waits for acknowledgments of its flushed LSAs. Whatever is lost then ages out in an hour.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long a router that starts is a stub router (RFC 6987) at most. Usually its first calculation after its first
+/// adjacency ends that.
+const STUB: Duration = Duration::from_secs(60);
 
 /// What is the same for all links.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +132,8 @@ pub struct Config {
     /// RxmtInterval: wait before the first repetition of whatever was not answered. 1 s on the mesh, above any round trip
     /// and the delay of acknowledgments, and below the patience of a user.
     pub rxmt: Duration,
+    /// Whether neighbours are helped to restart gracefully.
+    pub restart_helper: RestartHelper,
     /// Seed of all randomness: the first DD sequence numbers, and the jitter of refreshes.
     pub seed: u64,
 }
@@ -146,6 +162,9 @@ pub enum BfdEvent {
     AdminDown,
     /// The path is broken, if the session was up before.
     Down,
+    /// The same, and the neighbour's BFD does not depend on its control plane (the C bit of RFC 5880), so that it is true
+    /// even while that restarts.
+    PathDown,
     /// The session is up.
     Up,
 }
@@ -153,6 +172,13 @@ pub enum BfdEvent {
 /// What [`Ospf::poll_output`] gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
+    /// Traffic may pass a link, or not any longer: its neighbour is Full, or helped to restart.
+    AdjacencyChanged {
+        /// The tunnel.
+        link: LinkId,
+        /// Whether it may.
+        up: bool,
+    },
     /// A BFD session to `remote` is wanted, or not any longer.
     Bfd {
         /// The tunnel.
@@ -164,6 +190,15 @@ pub enum Output {
     },
     /// [`Ospf::fib`] is a new table.
     FibChanged,
+    /// The two ends of a link disagree. Told once for each cause and neighbour, for the log.
+    Mismatch {
+        /// The tunnel.
+        link: LinkId,
+        /// Router ID at the other end.
+        router_id: RouterId,
+        /// What differs.
+        mismatch: Mismatch,
+    },
     /// A neighbour changed its state.
     NeighborChanged {
         /// The tunnel.
@@ -177,6 +212,26 @@ pub enum Output {
         /// Why, for the log.
         reason: &'static str,
     },
+    /// After [`Ospf::new_restarting`]: the restart is over.
+    RestartEnded {
+        /// Whether all adjacencies are back.
+        complete: bool,
+        /// Why it is over, for the log.
+        reason: &'static str,
+    },
+    /// A neighbour restarts and is helped, or not, or not any longer.
+    RestartHelper {
+        /// The tunnel.
+        link: LinkId,
+        /// Its Router ID.
+        router_id: RouterId,
+        /// Whether it is.
+        helping: bool,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// After [`Ospf::prepare_restart`]: the process can end.
+    RestartReady,
     /// After [`Ospf::shutdown`]: nothing more will come.
     ShutdownComplete,
     /// A packet for the neighbour at the other end of a tunnel.
@@ -194,6 +249,16 @@ pub enum Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Running,
+    /// Neighbours are asked for the grace period of a restart.
+    Preparing {
+        grace: GraceLsa,
+        stop_at: Time,
+    },
+    /// A restart goes on.
+    Restarting {
+        grace: GraceLsa,
+        until: Time,
+    },
     /// Max metric is announced.
     Leaving {
         flush_at: Time,
@@ -211,6 +276,8 @@ pub struct Ospf {
     config: Config,
     rng: fastrand::Rng,
     stage: Stage,
+    /// While it starts, a router asks for no transit traffic: it knows no ways yet (RFC 6987 section 2).
+    stub_until: Option<Time>,
     interfaces: BTreeMap<LinkId, Interface>,
     lsdb: Lsdb,
     /// What we want to say; what we said is in `lsdb`.
@@ -218,6 +285,8 @@ pub struct Ospf {
     spf: Spf,
     delay: Delay,
     relay: Relay,
+    /// Since when originators of LSAs that do not age have been unreachable.
+    unreachable: BTreeMap<RouterId, Time>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -226,23 +295,30 @@ impl Ospf {
     /// A router without links. Its own prefixes are in the forwarding table from the start.
     #[must_use]
     pub fn new(config: Config, now: Time) -> Self {
-        let mut ospf = Self {
+        let mut ospf = Self::with_stage(config, Stage::Running);
+        ospf.stub_until = Some(now + STUB);
+        ospf.update_own_lsas(now);
+        ospf.calculate_routes(now);
+        ospf.settle(now);
+        ospf
+    }
+
+    fn with_stage(config: Config, stage: Stage) -> Self {
+        Self {
             rng: fastrand::Rng::with_seed(config.seed),
             spf: Spf::new(config.router_id),
             config,
-            stage: Stage::Running,
+            stage,
+            stub_until: None,
             interfaces: BTreeMap::new(),
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
             delay: Delay::new(),
             relay: Relay::default(),
+            unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
-        };
-        ospf.update_own_lsas(now);
-        ospf.calculate_routes(now);
-        ospf.settle(now);
-        ospf
+        }
     }
 
     /// Adds a tunnel that is not up yet. A link of the same id is replaced.
@@ -277,7 +353,9 @@ impl Ospf {
 
     /// The tunnel carries packets.
     pub fn handle_link_up(&mut self, link: LinkId, now: Time) {
-        if self.interfaces.get(&link).is_some_and(|interface| !interface.up) && self.stage == Stage::Running {
+        if self.interfaces.get(&link).is_some_and(|interface| !interface.up)
+            && matches!(self.stage, Stage::Running | Stage::Restarting { .. })
+        {
             self.interface_up(link, now);
             self.settle(now);
         }
@@ -345,19 +423,23 @@ impl Ospf {
             return Err(Reject::Destination);
         }
         let packet = Packet::decode(payload)?;
-        if !Packet::checksum_is_valid(payload, src, dst) {
-            return Err(Reject::Checksum);
-        }
-        if packet.area != AREA {
-            return Err(Reject::Area);
-        }
-        if packet.instance != INSTANCE {
-            return Err(Reject::Instance);
-        }
-        if packet.router == self.config.router_id {
-            return Err(Reject::OwnRouterId);
-        }
         let known = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.router == packet.router);
+        let mismatch = if !Packet::checksum_is_valid(payload, src, dst) {
+            let (ours, theirs) = Packet::checksums(payload, src, dst);
+            Some((Mismatch::Checksum { ours, theirs }, Reject::Checksum))
+        } else if packet.area != AREA {
+            Some((Mismatch::Area { ours: AREA, theirs: packet.area }, Reject::Area))
+        } else if packet.instance != INSTANCE {
+            Some((Mismatch::Instance { ours: INSTANCE, theirs: packet.instance }, Reject::Instance))
+        } else if packet.router == self.config.router_id {
+            Some((Mismatch::RouterId(packet.router), Reject::OwnRouterId))
+        } else {
+            None
+        };
+        if let Some((mismatch, reject)) = mismatch {
+            self.note_mismatch(link, packet.router, mismatch, now);
+            return Err(reject);
+        }
         match packet.body {
             PacketBody::Hello(hello) => self.handle_hello(link, src, packet.router, &hello, now),
             _ if !known => Err(Reject::NoNeighbor),
@@ -390,8 +472,15 @@ impl Ospf {
             Stage::Flushing { stop_at } if stop_at <= now => self.stop(now),
             _ => {}
         }
-        if self.delay.take_due(now) {
+        if self.stub_until.is_some_and(|until| until <= now) {
+            self.end_stub(now);
+        }
+        // RFC 3623 section 2.2 (3): while it restarts, a router forwards by the table it had.
+        if self.delay.take_due(now) && !self.is_restarting() {
             self.calculate_routes(now);
+            if self.interfaces.values().any(|interface| interface.full_neighbor().is_some()) {
+                self.end_stub(now);
+            }
         }
     }
 
@@ -415,6 +504,7 @@ impl Ospf {
             consider(interface.bfd.as_ref().and_then(|bfd| bfd.linger_until), "end a BFD session");
             if let Some(neighbor) = &interface.neighbor {
                 consider(Some(neighbor.inactivity_at), "give up a neighbour");
+                consider(neighbor.help.map(|help| help.until), "end the help for a neighbour that restarts");
                 consider(neighbor.exchange.deadline(), "repeat a database description");
                 consider(neighbor.request_at, "repeat a link state request");
                 consider(neighbor.retransmission.deadline(), "flood or retransmit LSAs");
@@ -423,11 +513,13 @@ impl Ospf {
         for own in self.own.values() {
             consider(own.deadline(), "originate an LSA");
         }
+        consider(self.stub_until, "ask for transit traffic");
         consider(self.lsdb.deadline(), "age an LSA");
         consider(self.delay.deadline(), "calculate routes");
         match self.stage {
             Stage::Leaving { flush_at } => consider(Some(flush_at), "flush own LSAs"),
-            Stage::Flushing { stop_at } => consider(Some(stop_at), "stop"),
+            Stage::Flushing { stop_at } | Stage::Preparing { stop_at, .. } => consider(Some(stop_at), "stop"),
+            Stage::Restarting { until, .. } => consider(Some(until), "end a restart"),
             Stage::Running | Stage::Stopped => {}
         }
         next
@@ -441,6 +533,9 @@ impl Ospf {
     /// Leaves the network in good order: first as a router nobody should pass through, then by flushing our LSAs.
     /// [`Output::ShutdownComplete`] says when that is done.
     pub fn shutdown(&mut self, now: Time) {
+        if self.is_restarting() {
+            self.end_restart(false, "this router leaves", now);
+        }
         if self.stage != Stage::Running {
             return;
         }
@@ -452,6 +547,14 @@ impl Ospf {
         self.update_own_lsas(now);
         self.hurry_own_lsas(now);
         self.settle(now);
+    }
+
+    /// RFC 6987 section 2: the router has routes, and says so.
+    fn end_stub(&mut self, now: Time) {
+        if self.stub_until.take().is_some() {
+            self.update_own_lsas(now);
+            self.settle(now);
+        }
     }
 
     fn flush_own_lsas(&mut self, now: Time) {
@@ -494,5 +597,6 @@ impl Ospf {
         if matches!(self.stage, Stage::Flushing { .. }) && self.is_flushed() {
             self.stop(now);
         }
+        self.continue_restart(now);
     }
 }

@@ -63,6 +63,16 @@ discards! {
     SourceNotOurs = "source-not-ours",
     /// A link-local or multicast packet that is neither OSPF, BFD nor an echo request to us.
     LinkLocalOther = "link-local-other",
+    /// A fragment that is too short, or ends in the middle of eight bytes.
+    FragmentMalformed = "fragment-malformed",
+    /// A fragment of a control packet larger than is reassembled.
+    FragmentTooLarge = "fragment-too-large",
+    /// A fragment that contradicts another of its packet (RFC 5722).
+    FragmentOverlap = "fragment-overlap",
+    /// A control packet of which fragments were missing when too many others came.
+    FragmentLimit = "fragment-limit",
+    /// A control packet of which fragments were missing after a minute.
+    FragmentTimeout = "fragment-timeout",
     /// A BFD packet that RFC 5880 section 6.8.6 tells to discard.
     BfdRejected = "bfd-rejected",
     /// More control packets from one tunnel than allowed.

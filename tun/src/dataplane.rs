@@ -33,12 +33,13 @@ use std::time::Duration;
 use molt_bfd as bfd;
 use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, Header};
 use molt_mesh::limit::TokenBucket;
-use molt_mesh::port::BFD_SINGLE_HOP;
+use molt_mesh::port::{BFD_SINGLE_HOP, TUNNEL_MTU};
 use molt_mesh::{Fib, LinkId, Time};
 
 use crate::counters::{Counters, Discard};
 use crate::driver::{Core, IoCounters};
 use crate::engine::{Engine, Sealed, Tunnel};
+use crate::fragment::fragments;
 use crate::link::{LinkConfig, Links, Traffic};
 use crate::output::{MAX_DATAGRAM, Output, UdpBatch};
 
@@ -52,7 +53,7 @@ use probe::Probes;
 const ICMP_ERRORS: (u32, u32) = (100, 100);
 
 /// Most events waiting for the control plane. An OSPF packet is at most 1,280 bytes, so this bounds the queue to
-/// 5.2 MB; beyond, OSPF packets are discarded (and retransmitted by the neighbour), other events never.
+/// 5.2 MB (33 MB if all of them were reassembled); beyond, OSPF packets are discarded (and retransmitted by the neighbour), other events never.
 const EVENT_LIMIT: usize = 4096;
 
 /// Who this node is, for the packet path.
@@ -94,7 +95,7 @@ pub enum Command {
     RemoveLink(LinkId),
     /// Answer with [`Event::Snapshot`].
     Snapshot,
-    /// Send a control packet, a whole IPv6 packet, into a tunnel.
+    /// Send a control packet, a whole IPv6 packet, into a tunnel; in fragments if it is larger than the MTU.
     Transmit {
         /// The link.
         link: LinkId,
@@ -142,7 +143,12 @@ pub enum BfdChange {
     /// The neighbour ended the session on purpose: no statement about the path.
     AdminDown,
     /// The path failed.
-    Down(bfd::Diag),
+    Down {
+        /// Why.
+        diag: bfd::Diag,
+        /// The neighbour's BFD does not depend on its control plane.
+        independent: bool,
+    },
     /// Both ends see each other.
     Up,
 }
@@ -336,8 +342,9 @@ impl<E: Engine> Dataplane<E> {
                     let sent = self.send(link, &bytes, CLASS_NETWORK_CONTROL, now, udp);
                     self.count(sent);
                 }
-                bfd::Output::StateChanged { link, from, to, diag, remote_state, .. } => {
-                    self.bfd_changed(link, (from, to), diag, remote_state, now, udp);
+                bfd::Output::StateChanged { link, from, to, diag, remote_state, independent, .. } => {
+                    let down = BfdChange::Down { diag, independent };
+                    self.bfd_changed(link, (from, to), down, remote_state, now, udp);
                 }
             }
         }
@@ -347,7 +354,7 @@ impl<E: Engine> Dataplane<E> {
         &mut self,
         link: LinkId,
         (from, to): (bfd::State, bfd::State),
-        diag: bfd::Diag,
+        down: BfdChange,
         remote: bfd::State,
         now: Time,
         udp: &mut UdpBatch,
@@ -358,10 +365,10 @@ impl<E: Engine> Dataplane<E> {
             (bfd::State::Up, _) if remote == bfd::State::AdminDown => BfdChange::AdminDown,
             // Ours: whoever asked for it knows.
             (_, bfd::State::AdminDown) => return,
-            (bfd::State::Up, _) => BfdChange::Down(diag),
+            (bfd::State::Up, _) => down,
             _ => return,
         };
-        let failed = matches!(change, BfdChange::Down(_));
+        let failed = matches!(change, BfdChange::Down { .. });
         if let Some(entry) = self.links.get_mut(link) {
             entry.failed = failed;
         }
@@ -472,6 +479,12 @@ impl<E: Engine> Core for Dataplane<E> {
             Command::Snapshot => {
                 let snapshot = Box::new(self.snapshot(now));
                 self.events.push_back(Event::Snapshot(snapshot));
+            }
+            Command::Transmit { link, packet } if packet.len() > TUNNEL_MTU => {
+                for fragment in fragments(&packet, TUNNEL_MTU, self.rng.u32(..)) {
+                    let sent = self.send(link, &fragment, CLASS_NETWORK_CONTROL, now, &mut out.udp);
+                    self.count(sent);
+                }
             }
             Command::Transmit { link, packet } => {
                 let sent = self.send(link, &packet, CLASS_NETWORK_CONTROL, now, &mut out.udp);

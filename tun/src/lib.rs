@@ -11,6 +11,7 @@
 //! | [`device`] | the TUN device |
 //! | [`socket`] | the underlay's UDP sockets, many datagrams per system call |
 //! | [`output`] | what one round of the loop sends: datagrams joined for UDP GSO, packets joined for the device |
+//! | [`fragment`] | fragments of OSPF packets |
 //! | [`split`] | cutting the super-packets that the host sends |
 //! | `virtio` | the header in front of every packet of the device |
 //! | `sys` | system calls that no safe crate offers |
@@ -24,6 +25,7 @@ pub mod dataplane;
 pub mod device;
 pub mod driver;
 pub mod engine;
+pub mod fragment;
 pub mod link;
 pub mod output;
 pub mod socket;

@@ -8,6 +8,7 @@ use molt_mesh::limit::TokenBucket;
 use molt_mesh::{LinkId, NodePublic, Time};
 
 use crate::engine::Tunnel;
+use crate::fragment::Reassembler;
 
 /// Control packets (OSPF, link-local echo) one neighbour may send per second, and at once. Handing over a database of
 /// 10,000 routers takes about 1,700 packets.
@@ -45,6 +46,7 @@ pub(crate) struct Link<T> {
     /// The neighbour's link-local address, once known.
     pub(crate) remote_link_local: Option<Ipv6Addr>,
     pub(crate) control: TokenBucket,
+    pub(crate) fragments: Reassembler,
     pub(crate) initiated_at: Option<Time>,
     pub(crate) traffic: Traffic,
 }
@@ -121,6 +123,7 @@ impl<T: Tunnel> Links<T> {
             answered: false,
             remote_link_local: None,
             control: TokenBucket::new(rate, burst),
+            fragments: Reassembler::default(),
             initiated_at: None,
             traffic: Traffic::default(),
         };

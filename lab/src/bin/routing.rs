@@ -29,7 +29,7 @@ use molt_routing::ospf::lsa::{
 };
 use molt_routing::ospf::packet::{Description, Hello, PacketBody};
 use molt_routing::ospf::view::SpfTrigger;
-use molt_routing::ospf::{Config, LinkConfig, Ospf, Output, Packet, State};
+use molt_routing::ospf::{Config, LinkConfig, Ospf, Output, Packet, RestartHelper, State};
 use serde_json::{Value, json};
 
 const DEGREE: usize = 8;
@@ -410,6 +410,7 @@ impl Bench {
             hello: Duration::from_secs(10),
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
+            restart_helper: RestartHelper::Strict,
             seed: 0,
         };
         let mut bench = Self {

@@ -13,7 +13,7 @@ use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::{LinkId, Prefix, RouterId, Target, Time};
 use molt_routing::ospf::lsa::Lsa;
 use molt_routing::ospf::packet::PacketBody;
-use molt_routing::ospf::{Config, LinkConfig, Ospf, Output, Packet, State};
+use molt_routing::ospf::{Config, LinkConfig, Ospf, Output, Packet, RestartHelper, State};
 
 /// MaxAge of what was invented, and a new exchange.
 const CALM: Duration = Duration::from_secs(3800);
@@ -80,6 +80,7 @@ impl Net {
                 hello: Duration::from_secs(10),
                 dead: Duration::from_secs(40),
                 rxmt: Duration::from_secs(1),
+                restart_helper: RestartHelper::Strict,
                 seed: node as u64,
             };
             Ospf::new(config, Time::ZERO)

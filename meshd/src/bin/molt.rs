@@ -95,10 +95,12 @@ enum IdCommand {
 
 #[derive(Subcommand)]
 enum OspfCommand {
-    /// Adjacencies
+    /// Adjacencies, and what keeps others from becoming adjacent
     Neighbors,
     /// Link-state database
     Database,
+    /// Tunnels as OSPF interfaces: timers, MTU, cost, and why a packet was dropped
+    Interface,
     /// The last shortest-path computations
     SpfLog,
 }
@@ -176,6 +178,9 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Routes => show(cli, &Request::Routes, render::routes)?,
         Command::Ospf(OspfCommand::Neighbors) => show(cli, &Request::OspfNeighbors, render::ospf_neighbors)?,
         Command::Ospf(OspfCommand::Database) => show(cli, &Request::OspfDatabase, render::ospf_database)?,
+        Command::Ospf(OspfCommand::Interface) => {
+            show(cli, &Request::OspfInterfaces, render::ospf_interfaces)?;
+        }
         Command::Ospf(OspfCommand::SpfLog) => show(cli, &Request::OspfSpfLog, render::ospf_spf_log)?,
         Command::Bfd => show(cli, &Request::Bfd, render::bfd)?,
         Command::Counters { all } => show(cli, &Request::Counters, |answer| render::counters(answer, *all))?,

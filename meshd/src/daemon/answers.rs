@@ -1,12 +1,14 @@
 //! Answers to the reading requests, built from the control plane and a snapshot of the packet core.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use molt_mesh::{LinkId, RouterId, Target};
+use molt_routing::ospf::consts::{AREA, INSTANCE};
 use molt_routing::ospf::lsa::{AsExternalLsa, Body, LsType, LsaPrefix, Scope};
 use molt_routing::ospf::view::{
-    LsaView, NeighborView, RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger,
+    InterfaceView, LsaView, MismatchView, NeighborView, RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger,
 };
 use molt_tun::{IoCounters, LinkView, Snapshot};
 
@@ -67,6 +69,7 @@ impl Daemon {
             (Request::Peers, Some(snapshot)) => Answer::Peers(self.peers(snapshot, &names)),
             (Request::Status, Some(snapshot)) => Answer::Status(Box::new(self.status(snapshot))),
             (Request::OspfDatabase, _) => Answer::OspfDatabase(self.database(&names)),
+            (Request::OspfInterfaces, _) => Answer::OspfInterfaces(self.interfaces()),
             (Request::OspfNeighbors, _) => Answer::OspfNeighbors(self.neighbors(&names)),
             (Request::OspfSpfLog, _) => Answer::OspfSpfLog(self.spf_log()),
             (Request::Routes, _) => Answer::Routes(self.routes(&names)),
@@ -194,23 +197,68 @@ impl Daemon {
     fn neighbors(&self, names: &Names) -> api::OspfNeighbors {
         let now = self.clock.now();
         let ospf = self.control.ospf();
+        let interfaces = ospf.interfaces(now);
         let costs: BTreeMap<_, _> =
-            ospf.interfaces(now).into_iter().map(|interface| (interface.link, interface.cost)).collect();
+            interfaces.iter().map(|interface| (interface.link, interface.cost)).collect();
+        let mismatch = |interface: &InterfaceView, view: &MismatchView| api::OspfMismatch {
+            interface_id: interface.link.get(),
+            neighbor_router_id: view.router_id.to_string(),
+            parameter: view.mismatch.parameter().into(),
+            ours: view.mismatch.ours(),
+            theirs: view.mismatch.theirs(),
+            adopted: view.mismatch.is_adopted(),
+            ago_ms: millis(view.ago),
+        };
         let neighbor = |neighbor: &NeighborView| api::OspfNeighbor {
             interface_id: neighbor.link.get(),
             neighbor_router_id: neighbor.router_id.to_string(),
             name: names.of_router(neighbor.router_id),
             address: neighbor.address,
+            priority: neighbor.priority,
             state: format!("{:?}", neighbor.state),
             state_ms: millis(neighbor.uptime),
             dead_timer_ms: millis(neighbor.dead_time),
             cost: costs.get(&neighbor.link).copied().unwrap_or_default(),
             retransmissions: neighbor.retransmissions,
             requests: neighbor.requests,
+            state_changes: neighbor.state_changes,
+            restart_remaining_ms: neighbor.helped.map(|(left, _)| millis(left)),
+            restart_reason: neighbor.helped.map(|(_, reason)| reason.to_string()),
         };
         api::OspfNeighbors {
             schema: schema::OSPF_NEIGHBORS.into(),
             neighbors: ospf.neighbors(now).iter().map(neighbor).collect(),
+            mismatches: interfaces
+                .iter()
+                .flat_map(|interface| interface.mismatches.iter().map(|view| mismatch(interface, view)))
+                .collect(),
+        }
+    }
+
+    fn interfaces(&self) -> api::OspfInterfaces {
+        let now = self.clock.now();
+        let ospf = self.control.ospf();
+        let neighbors: BTreeMap<_, _> =
+            ospf.neighbors(now).into_iter().map(|neighbor| (neighbor.link, neighbor.router_id)).collect();
+        let interface = |interface: &InterfaceView| api::OspfInterface {
+            interface_id: interface.link.get(),
+            state: if interface.up { "point-to-point" } else { "down" }.into(),
+            area_id: Ipv4Addr::from_bits(AREA).to_string(),
+            instance_id: INSTANCE,
+            address: interface.local,
+            cost: interface.cost,
+            mtu: interface.mtu,
+            hello_interval: interface.hello.as_secs(),
+            dead_interval: interface.dead.as_secs(),
+            retransmit_interval: interface.rxmt.as_secs(),
+            neighbor_router_id: neighbors.get(&interface.link).map(ToString::to_string),
+            last_reject: interface.last_reject.map(|(_, reject)| reject.to_string()),
+            last_reject_ago_ms: interface.last_reject.map(|(ago, _)| millis(ago)),
+        };
+        api::OspfInterfaces {
+            schema: schema::OSPF_INTERFACES.into(),
+            router_id: self.me.router_id.to_string(),
+            interfaces: ospf.interfaces(now).iter().map(interface).collect(),
         }
     }
 
@@ -223,6 +271,7 @@ impl Daemon {
                 interface_id: lsa.link.map(LinkId::get),
                 lsa_type: format!("{:04x}", key.ls_type.0),
                 type_name: key.ls_type.names().0.into(),
+                type_short: key.ls_type.names().1.into(),
                 lsa_id: key.id,
                 adv_router: key.router.to_string(),
                 name: names.of_router(key.router),

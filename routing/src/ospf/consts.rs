@@ -132,8 +132,8 @@ pub const MAX_SEQUENCE_NUMBER: i32 = 0x7fff_ffff;
 pub const MAX_AGE: u16 = 3600;
 /// Two instances whose ages differ by more seconds than this are different (RFC 2328 appendix B).
 pub const MAX_AGE_DIFF: u16 = 900;
-/// Set in the age of an LSA that does not age (RFC 1793 section 2.2). Not used while some router of the area lacks
-/// the DC-bit, and ours does; the bit is ignored, so such an LSA ages like any other.
+/// Set in the age of an LSA that does not age (RFC 1793 section 2.2). Read, never set by this router: it may be set only
+/// while every router of the area says the DC-bit, and stock routers do not.
 pub const DO_NOT_AGE: u16 = 0x8000;
 /// The checksum of a stored LSA is verified this often (RFC 2328 appendix B).
 pub const CHECK_AGE: Duration = Duration::from_secs(300);

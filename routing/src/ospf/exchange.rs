@@ -9,7 +9,8 @@ use super::Ospf;
 use super::consts::{DESCRIPTION_LEN, LSA_HEADER_LEN, REQUEST_LEN, description, options};
 use super::lsa::LsaKey;
 use super::lsdb::{LsaRef, MAX_LSAS};
-use super::neighbor::{Event, State};
+use super::mismatch::Mismatch;
+use super::neighbor::{Event, Neighbor, State};
 use super::packet::{Description, PacketBody, Reject};
 
 /// One exchange of descriptions with a neighbour.
@@ -111,11 +112,19 @@ impl Ospf {
         now: Time,
     ) -> Result<(), Reject> {
         let own_id = self.config.router_id;
-        let interface = self.interfaces.get_mut(&link).ok_or(Reject::LinkDown)?;
-        if received.mtu > interface.config.mtu {
+        let interface = self.interfaces.get(&link).ok_or(Reject::LinkDown)?;
+        let (ours, theirs) = (interface.config.mtu, received.mtu);
+        let Neighbor { router, state, .. } = *interface.neighbor.as_ref().ok_or(Reject::NoNeighbor)?;
+        if theirs != 0 && theirs != ours {
+            self.note_mismatch(link, router, Mismatch::Mtu { ours, theirs }, now);
+        }
+        if theirs > ours {
             return Err(Reject::Mtu);
         }
-        let state = interface.neighbor.as_ref().ok_or(Reject::NoNeighbor)?.state;
+        let interface = self.interfaces.get_mut(&link).ok_or(Reject::LinkDown)?;
+        if theirs == ours {
+            interface.mismatches.settle(|mismatch| matches!(mismatch, Mismatch::Mtu { .. }));
+        }
         if state == State::Down {
             return Err(Reject::NeighborState);
         }

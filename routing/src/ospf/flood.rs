@@ -10,7 +10,7 @@ use super::Ospf;
 use super::consts::{
     INF_TRANS_DELAY, LSA_HEADER_LEN, MAX_AGE, MAX_SEQUENCE_NUMBER, MIN_LS_ARRIVAL, UPDATE_LEN,
 };
-use super::lsa::{Lsa, LsaHeader};
+use super::lsa::{LsType, Lsa, LsaHeader};
 use super::lsdb::{Aged, Change, LsaRef};
 use super::neighbor::{Event, State};
 use super::originate::LS_SPACING;
@@ -85,6 +85,10 @@ impl Retransmission {
 
     pub(super) fn contains(&self, at: &LsaRef) -> bool {
         self.list.contains_key(at)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &LsaRef> {
+        self.list.keys()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -248,6 +252,9 @@ impl Ospf {
         // (c), (d), then (b): flooding reads the stored instance.
         self.install(at, lsa, !requested, now);
         self.flood(at, Some(link), now);
+        if at.key.ls_type == LsType::GRACE {
+            self.handle_grace(link, at, now);
+        }
         // (f)
         if received.key.router == self.config.router_id {
             self.handle_self_originated(at, now);
@@ -268,6 +275,7 @@ impl Ospf {
     }
 
     pub(super) fn lsdb_changed(&mut self, at: LsaRef, change: Change, now: Time) {
+        self.note_change(at, change, now);
         match change {
             Change::None => {}
             // The calculation takes what is ours from where it is decided, not from what was announced of it.
@@ -333,7 +341,7 @@ impl Ospf {
     }
 
     /// Sends stored LSAs in as few Link State Updates as hold them. An LSA that is larger than a packet travels alone;
-    /// the driver has to fragment it (RFC 8200 section 4.5), as BIRD does with its own.
+    /// the packet core fragments it (RFC 8200 section 4.5), as BIRD does with its own.
     pub(super) fn send_update(&mut self, link: LinkId, lsas: &[LsaRef], now: Time) {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         let room = interface.room().saturating_sub(UPDATE_LEN);
@@ -349,7 +357,7 @@ impl Ospf {
                 neighbor.retransmission.own_sent.insert(*at, now);
             }
             let mut lsa = entry.lsa().clone();
-            lsa.header.raw_age = entry.age(now).saturating_add(INF_TRANS_DELAY).min(MAX_AGE);
+            lsa.header.raw_age = entry.age_after(INF_TRANS_DELAY, now);
             let length = usize::from(lsa.header.length);
             if used + length > room && !packet.is_empty() {
                 packets.push(std::mem::take(&mut packet));
@@ -423,6 +431,7 @@ impl Ospf {
                     self.lsdb_changed(at, Change::Graph, now);
                     self.originate_again(at, now);
                 }
+                Aged::Unaged(at) => self.flush_if_stale(at, now),
             }
         }
     }

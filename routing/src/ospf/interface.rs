@@ -11,6 +11,7 @@ use molt_mesh::{LinkId, RouterId, Time};
 
 use super::consts::{AREA, INSTANCE, PACKET_HEADER_LEN, options};
 use super::lsa::LsaHeader;
+use super::mismatch::{Mismatch, Mismatches};
 use super::neighbor::{Event, Neighbor, State};
 use super::packet::{Hello, Packet, PacketBody, Reject};
 use super::view::SpfTrigger;
@@ -56,6 +57,7 @@ pub(super) struct Interface {
     pub(super) bfd: Option<BfdSession>,
     /// The last packet that was dropped, for the operator.
     pub(super) last_reject: Option<(Time, Reject)>,
+    pub(super) mismatches: Mismatches,
 }
 
 impl Interface {
@@ -72,6 +74,7 @@ impl Interface {
             ack_at: None,
             bfd: None,
             last_reject: None,
+            mismatches: Mismatches::default(),
             config,
         }
     }
@@ -86,8 +89,9 @@ impl Interface {
         self.neighbor.as_mut().filter(|neighbor| neighbor.state >= State::Exchange)
     }
 
+    /// The neighbour, if it is Full, or counts as that because it is helped to restart.
     pub(super) fn full_neighbor(&self) -> Option<&Neighbor> {
-        self.neighbor.as_ref().filter(|neighbor| neighbor.state == State::Full)
+        self.neighbor.as_ref().filter(|neighbor| neighbor.is_adjacent())
     }
 
     /// The neighbour reached 2-Way. A session that outlived its last adjacency goes on.
@@ -126,6 +130,7 @@ impl Ospf {
         interface.hello = self.config.hello;
         interface.dead = self.config.dead;
         interface.mtu = interface.config.mtu;
+        interface.mismatches.settle(|_| true);
         // At once: the neighbour learns of us one HelloInterval earlier.
         self.send_hello(link, now);
         self.update_own_lsas(now);
@@ -147,6 +152,7 @@ impl Ospf {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         interface.hello_at = Some(now + interface.hello);
         let neighbors = interface.neighbor.iter().map(|neighbor| neighbor.router).collect();
+        self.send_early_grace(link);
         let hello = self.hello(link, neighbors);
         self.transmit(link, hello);
     }
@@ -187,11 +193,28 @@ impl Ospf {
         now: Time,
     ) -> Result<(), Reject> {
         let (theirs_hello, theirs_dead) = hello.intervals();
-        if theirs_hello.is_zero() || theirs_dead < theirs_hello {
+        let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
+        let ours = (seconds(self.config.hello), seconds(self.config.dead));
+        let theirs = (hello.hello_interval, hello.dead_interval);
+        let senseless = theirs_hello.is_zero() || theirs_dead < theirs_hello;
+        if ours != theirs {
+            let mismatch = Mismatch::Intervals { ours, theirs, adopted: !senseless };
+            self.note_mismatch(link, router, mismatch, now);
+        } else if let Some(interface) = self.interfaces.get_mut(&link) {
+            interface.mismatches.settle(|mismatch| matches!(mismatch, Mismatch::Intervals { .. }));
+        }
+        if senseless {
             return Err(Reject::Intervals);
         }
         if hello.options & (options::E | options::N) != options::E {
+            let mismatch = Mismatch::Options { ours: options::ROUTER, theirs: hello.options };
+            self.note_mismatch(link, router, mismatch, now);
             return Err(Reject::HelloOptions);
+        }
+        // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same.
+        if hello.designated != RouterId(0) {
+            let mismatch = Mismatch::NetworkType { designated: hello.designated };
+            self.note_mismatch(link, router, mismatch, now);
         }
         // A tunnel has one peer, so another router id is the same peer, restarted or after a clash of ids.
         let known = self.interfaces.get(&link).and_then(|interface| interface.neighbor.as_ref());
@@ -214,7 +237,8 @@ impl Ospf {
             interface.dead = theirs_dead;
             interface.hello_at = interface.hello_at.map(|at| at.min(now + theirs_hello));
         }
-        neighbor.inactivity_at = now + interface.dead;
+        let help = neighbor.help.map(|help| help.until);
+        neighbor.inactivity_at = help.unwrap_or(now).max(now + interface.dead);
         neighbor.address = src;
         let other_interface = neighbor.interface != hello.interface;
         neighbor.interface = hello.interface;
@@ -223,6 +247,7 @@ impl Ospf {
             neighbor.presumed_until = presume_until;
         }
         let presumed = now < neighbor.presumed_until;
+        neighbor.priority = hello.priority;
         self.neighbor_event(link, Event::HelloReceived, "hello received", now);
         if hello.neighbors.contains(&self.config.router_id) {
             self.neighbor_event(link, Event::TwoWayReceived, "the neighbour has heard us", now);
@@ -268,11 +293,16 @@ impl Ospf {
                 }
             }
             BfdEvent::AdminDown => bfd.up = false,
-            BfdEvent::Down if bfd.up => {
+            // RFC 5882 section 4.3.2: a session that shares the fate of the neighbour's control plane says nothing while
+            // that restarts.
+            BfdEvent::Down if bfd.up && interface.neighbor.as_ref().is_some_and(|it| it.help.is_some()) => {
+                bfd.up = false;
+            }
+            BfdEvent::Down | BfdEvent::PathDown if bfd.up => {
                 bfd.up = false;
                 self.neighbor_event(link, Event::KillNbr, "BFD down", now);
             }
-            BfdEvent::Down => {}
+            BfdEvent::Down | BfdEvent::PathDown => {}
         }
     }
 
@@ -303,6 +333,7 @@ impl Ospf {
         let hello = due(interface.hello_at);
         let acks = due(interface.ack_at);
         let inactive = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.inactivity_at <= now);
+        self.help_timeout(link, now);
         if inactive {
             self.neighbor_event(link, Event::InactivityTimer, "no hello for the dead interval", now);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use molt_mesh::{LinkId, RouterId, Time};
 
-use super::consts::{CHECK_AGE, LSA_HEADER_LEN, MAX_AGE};
+use super::consts::{CHECK_AGE, DO_NOT_AGE, LSA_HEADER_LEN, MAX_AGE};
 use super::lsa::{Body, LsType, Lsa, LsaHeader, LsaKey, Scope};
 
 /// 10,000 routers with a Router-LSA, a prefix LSA, a name, an agent record, and as much again to spare.
@@ -53,7 +53,7 @@ impl LsaRef {
 pub(super) struct Entry {
     lsa: Lsa,
     pub(super) body: Body,
-    /// Age in seconds at `installed`.
+    /// Age in seconds at `installed`, with the DoNotAge bit.
     age: u16,
     pub(super) installed: Time,
     /// It came from a neighbour, and not because it was requested: MinLSArrival protects it.
@@ -66,8 +66,23 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn age(&self, now: Time) -> u16 {
+        if self.does_not_age() {
+            return self.age & !DO_NOT_AGE;
+        }
         let age = u64::from(self.age) + now.since(self.installed).as_secs();
         u16::try_from(age).unwrap_or(MAX_AGE).min(MAX_AGE)
+    }
+
+    /// RFC 1793 section 2.2. Never so at MaxAge, which means the same with and without the bit.
+    const fn does_not_age(&self) -> bool {
+        self.age & DO_NOT_AGE != 0
+    }
+
+    /// The age field of a copy that takes `delay` seconds to its receiver. RFC 1793 section 2.2: an LSA that does not age
+    /// still grows older with each hop, so that one that circles comes to an end.
+    pub(super) fn age_after(&self, delay: u16, now: Time) -> u16 {
+        let age = self.age(now).saturating_add(delay).min(MAX_AGE);
+        if self.does_not_age() && age < MAX_AGE { age | DO_NOT_AGE } else { age }
     }
 
     pub(super) fn is_max_age(&self, now: Time) -> bool {
@@ -76,7 +91,7 @@ impl Entry {
 
     /// The header with the age of `now`.
     pub(super) fn header(&self, now: Time) -> LsaHeader {
-        LsaHeader { raw_age: self.age(now), ..self.lsa.header }
+        LsaHeader { raw_age: self.age_after(0, now), ..self.lsa.header }
     }
 
     pub(super) const fn lsa(&self) -> &Lsa {
@@ -85,12 +100,12 @@ impl Entry {
 
     /// The next moment to look at it: MaxAge, or the next multiple of CheckAge.
     fn next_deadline(&self, now: Time) -> Time {
-        let born = Duration::from_secs(self.age.into());
+        let born = Duration::from_secs((self.age & !DO_NOT_AGE).into());
         let max_age = self.installed + Duration::from_secs(MAX_AGE.into()).saturating_sub(born);
         let lived = now.since(self.installed) + born;
         let checks = u32::try_from(lived.as_secs() / CHECK_AGE.as_secs()).unwrap_or(u32::MAX);
         let check = self.installed + (CHECK_AGE * checks.saturating_add(1)).saturating_sub(born);
-        check.min(max_age)
+        if self.does_not_age() { check } else { check.min(max_age) }
     }
 }
 
@@ -112,6 +127,8 @@ pub(super) enum Aged {
     MaxAge(LsaRef, Change),
     /// Its checksum does not fit any longer (RFC 2328 section 14, CheckAge).
     Corrupt(LsaRef),
+    /// It does not age: see whether its originator is still there (RFC 1793 section 2.3).
+    Unaged(LsaRef),
 }
 
 /// The database.
@@ -121,6 +138,8 @@ pub(super) struct Lsdb {
     deadlines: BTreeSet<(Time, LsaRef)>,
     /// LSAs that wait to be removed: all neighbours must have acknowledged them first.
     max_aged: BTreeSet<LsaRef>,
+    /// LSAs that do not age. Stock routers only set the bit if all of the area can read it.
+    unaged: BTreeSet<LsaRef>,
     per_router: BTreeMap<RouterId, usize>,
     bytes: usize,
 }
@@ -179,7 +198,10 @@ impl Lsdb {
     /// RFC 2328 section 13.2. The instance replaces any other.
     pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) -> Change {
         let old = self.remove(&at);
-        let age = lsa.header.age();
+        let age = match lsa.header.age() {
+            MAX_AGE => MAX_AGE,
+            age => age | lsa.header.raw_age & DO_NOT_AGE,
+        };
         let was_max_age = old.as_ref().is_none_or(|old| old.is_max_age(now));
         let (body, same) = match old {
             // An unchanged body need not be read again; the refresh of a large database is almost only that.
@@ -201,6 +223,9 @@ impl Lsdb {
             entry.deadline = entry.next_deadline(now);
             self.deadlines.insert((entry.deadline, at));
         }
+        if entry.does_not_age() {
+            self.unaged.insert(at);
+        }
         self.bytes += usize::from(entry.lsa.header.length);
         *self.per_router.entry(at.key.router).or_default() += 1;
         self.entries.insert(at, entry);
@@ -214,6 +239,7 @@ impl Lsdb {
         entry.age = MAX_AGE;
         entry.installed = now;
         self.max_aged.insert(*at);
+        self.unaged.remove(at);
         change_of(at.key.ls_type)
     }
 
@@ -221,6 +247,7 @@ impl Lsdb {
         let entry = self.entries.remove(at)?;
         self.deadlines.remove(&(entry.deadline, *at));
         self.max_aged.remove(at);
+        self.unaged.remove(at);
         self.bytes -= usize::from(entry.lsa.header.length);
         if let Some(count) = self.per_router.get_mut(&at.key.router) {
             *count -= 1;
@@ -259,7 +286,15 @@ impl Lsdb {
             if !entry.lsa.checksum_is_valid() {
                 return Some(Aged::Corrupt(due.1));
             }
+            if entry.does_not_age() {
+                return Some(Aged::Unaged(due.1));
+            }
         }
+    }
+
+    /// Whose LSAs there are that do not age.
+    pub(super) fn routers_that_do_not_age(&self) -> BTreeSet<RouterId> {
+        self.unaged.iter().map(|at| at.key.router).collect()
     }
 
     /// The sum of the checksums of all LSAs flooded beyond their link, by which operators compare two databases.

@@ -8,6 +8,7 @@ use molt_mesh::{LinkId, RouterId, Time};
 use super::exchange::Exchange;
 use super::flood::Retransmission;
 use super::lsa::{LsaHeader, LsaKey};
+use super::restart::Help;
 use super::view::SpfTrigger;
 use super::{Ospf, Output};
 
@@ -115,6 +116,8 @@ pub(super) struct Neighbor {
     pub(super) address: Ipv6Addr,
     /// Its Interface ID, which goes into our Router-LSA.
     pub(super) interface: u32,
+    /// Its Router Priority, which means nothing here and is what operators see elsewhere.
+    pub(super) priority: u8,
     pub(super) state: State,
     /// When it entered `state`.
     pub(super) since: Time,
@@ -124,6 +127,8 @@ pub(super) struct Neighbor {
     pub(super) inactivity_at: Time,
     /// Until then a Hello that does not list us may have been sent before ours arrived.
     pub(super) presumed_until: Time,
+    /// While it restarts and is helped, it counts as adjacent in every state.
+    pub(super) help: Option<Help>,
     pub(super) exchange: Exchange,
     /// Link state request list: what it described and we lack.
     pub(super) requests: BTreeMap<LsaKey, LsaHeader>,
@@ -141,17 +146,24 @@ impl Neighbor {
             router,
             address,
             interface,
+            priority: 0,
             state: State::Down,
             since: now,
             changes: 0,
             inactivity_at: Time::MAX,
             presumed_until: Time::ZERO,
+            help: None,
             exchange: Exchange::new(dd_seq),
             requests: BTreeMap::new(),
             asked: BTreeSet::new(),
             request_at: None,
             retransmission: Retransmission::default(),
         }
+    }
+
+    /// Whether traffic passes it.
+    pub(super) const fn is_adjacent(&self) -> bool {
+        matches!(self.state, State::Full) || self.help.is_some()
     }
 
     fn clear_lists(&mut self) {
@@ -175,7 +187,13 @@ impl Ospf {
             Next::LoadingOrFull if neighbor.requests.is_empty() => State::Full,
             Next::LoadingOrFull => State::Loading,
         };
+        let was_adjacent = neighbor.is_adjacent();
+        if to == State::Down && neighbor.help.take().is_some() {
+            let router_id = neighbor.router;
+            self.outputs.push_back(Output::RestartHelper { link, router_id, helping: false, reason });
+        }
         neighbor.state = to;
+        let is_adjacent = neighbor.is_adjacent();
         neighbor.since = now;
         neighbor.changes += 1;
         let (router_id, remote) = (neighbor.router, neighbor.address);
@@ -194,6 +212,10 @@ impl Ospf {
             interface.acks.clear();
             interface.ack_at = None;
         }
+        if to == State::Full {
+            // What kept the neighbour from it is over.
+            interface.mismatches.settle(|mismatch| !mismatch.is_adopted());
+        }
         self.counters.neighbor_changes += 1;
         self.outputs.push_back(Output::NeighborChanged { link, router_id, from, to, reason });
         match to {
@@ -201,7 +223,8 @@ impl Ospf {
             State::Exchange => self.summarise_database(link, now),
             State::Down | State::Init | State::Loading | State::Full => {}
         }
-        if (from == State::Full) != (to == State::Full) {
+        if was_adjacent != is_adjacent {
+            self.outputs.push_back(Output::AdjacencyChanged { link, up: is_adjacent });
             // The own links of the calculation are the adjacencies themselves, not the Router-LSA, which may have to
             // wait for its turn.
             self.schedule_spf(SpfTrigger::Adjacency(link), now);

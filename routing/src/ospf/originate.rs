@@ -10,13 +10,14 @@ use molt_mesh::{LinkId, Time};
 
 use super::consts::{
     INITIAL_SEQUENCE_NUMBER, LS_REFRESH_TIME, LSA_HEADER_LEN, MAX_LINK_METRIC, MAX_SEQUENCE_NUMBER,
-    MIN_LS_ARRIVAL, MIN_LS_INTERVAL, PACKET_HEADER_LEN, ROUTER_LINK_LEN, UPDATE_LEN, link_type, options,
+    MIN_LS_ARRIVAL, MIN_LS_INTERVAL, PACKET_HEADER_LEN, ROUTER_LINK_LEN, UPDATE_LEN, capability, link_type,
+    options,
 };
 use super::lsa::{
     IntraAreaPrefixLsa, LinkLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterInformationLsa, RouterLink, RouterLsa,
 };
 use super::lsdb::LsaRef;
-use super::{Ospf, Stage};
+use super::{Ospf, RestartHelper, Stage};
 
 /// Least time between two instances: neighbours drop what comes within MinLSArrival, and the path between may hurry the
 /// second of two packets by some milliseconds.
@@ -99,7 +100,7 @@ impl Ospf {
         let mut bodies = BTreeMap::new();
         let router = self.config.router_id;
         let forwards = match self.stage {
-            Stage::Running => true,
+            Stage::Running | Stage::Preparing { .. } | Stage::Restarting { .. } => self.stub_until.is_none(),
             Stage::Leaving { .. } => false,
             Stage::Flushing { .. } | Stage::Stopped => return bodies,
         };
@@ -107,8 +108,24 @@ impl Ospf {
             bodies.insert(LsaRef { link, key: LsaKey { ls_type, router, id } }, Arc::from(body));
         };
 
-        // RFC 5340 section 4.4.3.2, and RFC 6987 section 3: a router that leaves asks for no transit traffic by its cost.
-        // The R-bit stays: until it is gone it carries what has no other way, or not yet.
+        // RFC 5340 section 4.4.3.8. FRR takes its next hop from the Link-LSA even on a point-to-point link.
+        let options = options::ROUTER;
+        for (link, interface) in self.interfaces.iter().filter(|(_, interface)| interface.up) {
+            let link_local = interface.config.local;
+            let body = LinkLsa { priority: 1, options, link_local, prefixes: Vec::new() };
+            add(Some(*link), LsType::LINK, link.get(), body.encode());
+            // RFC 5187 section 2.2.
+            if let Some(grace) = self.own_grace() {
+                add(Some(*link), LsType::GRACE, link.get(), grace.encode());
+            }
+        }
+        // RFC 3623 section 2.2 (1): while it restarts, a router lets stand what it said before.
+        if self.is_restarting() {
+            return bodies;
+        }
+
+        // RFC 5340 section 4.4.3.2, and RFC 6987 section 3: a router that starts or leaves asks for no transit traffic by its
+        // cost. The R-bit stays: it carries what has no other way, or not yet.
         let links: Vec<RouterLink> = self
             .interfaces
             .iter()
@@ -123,7 +140,6 @@ impl Ospf {
                 })
             })
             .collect();
-        let options = options::ROUTER;
         let fragments = links.len().div_ceil(LINKS_PER_LSA).max(1);
         let mut chunks = links.chunks(LINKS_PER_LSA);
         for id in 0..fragments {
@@ -138,16 +154,14 @@ impl Ospf {
             add(None, LsType::INTRA_AREA_PREFIX, id, IntraAreaPrefixLsa { referenced, prefixes }.encode());
         }
 
-        // RFC 5642.
+        // RFC 5642, and RFC 7770 section 2.4.
         if let Some(name) = &self.config.hostname {
-            add(None, LsType::ROUTER_INFORMATION, 0, RouterInformationLsa::with_hostname(name).encode());
-        }
-
-        // RFC 5340 section 4.4.3.8. FRR takes its next hop from the Link-LSA even on a point-to-point link.
-        for (link, interface) in self.interfaces.iter().filter(|(_, interface)| interface.up) {
-            let link_local = interface.config.local;
-            let body = LinkLsa { priority: 1, options, link_local, prefixes: Vec::new() };
-            add(Some(*link), LsType::LINK, link.get(), body.encode());
+            let capabilities = match self.config.restart_helper {
+                RestartHelper::Off => capability::STUB_ROUTER,
+                _ => capability::STUB_ROUTER | capability::GRACEFUL_RESTART_HELPER,
+            };
+            let lsa = RouterInformationLsa::with_hostname(name).with_capabilities(capabilities);
+            add(None, LsType::ROUTER_INFORMATION, 0, lsa.encode());
         }
         bodies
     }
@@ -209,7 +223,7 @@ impl Ospf {
     }
 
     /// RFC 2328 section 14.1.
-    fn flush(&mut self, at: LsaRef, now: Time) {
+    pub(super) fn flush(&mut self, at: LsaRef, now: Time) {
         if self.lsdb.get(&at).is_some_and(|entry| !entry.is_max_age(now)) {
             let change = self.lsdb.set_max_age(&at, now);
             self.lsdb_changed(at, change, now);
@@ -221,8 +235,11 @@ impl Ospf {
     /// restart.
     pub(super) fn handle_self_originated(&mut self, at: LsaRef, now: Time) {
         self.counters.lsas_reclaimed += 1;
+        let restarting = self.is_restarting();
         match self.own.get_mut(&at) {
             Some(own) if own.wanted.is_some() => own.require(now),
+            // RFC 3623 section 2.2 (2): what a restarting router said before is valid until the restart is over.
+            _ if restarting => {}
             _ => self.flush(at, now),
         }
     }
@@ -235,6 +252,13 @@ impl Ospf {
                 self.own.remove(&at);
             }
             None => {}
+        }
+    }
+
+    /// All own LSAs are to have a new instance, whatever they say.
+    pub(super) fn require_own_lsas(&mut self, now: Time) {
+        for own in self.own.values_mut().filter(|own| own.wanted.is_some()) {
+            own.require(now);
         }
     }
 

@@ -186,6 +186,18 @@ impl Packet {
             .is_some_and(|bytes| checksum::upper_layer_is_valid(src, dst, NEXT_HEADER_OSPF, bytes))
     }
 
+    /// What the checksum of a packet should be, and what it is, for whoever has to find out why it is wrong.
+    pub(super) fn checksums(bytes: &[u8], src: Ipv6Addr, dst: Ipv6Addr) -> (u16, u16) {
+        let field = |at: usize| {
+            let field = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>());
+            field.map_or(0, |field| u16::from_be_bytes(*field))
+        };
+        let received = field(CHECKSUM_OFFSET);
+        let mut w = Writer::default();
+        w.bytes(bytes.get(..usize::from(field(2))).unwrap_or(bytes)).patch_u16(CHECKSUM_OFFSET, 0);
+        (checksum::upper_layer(src, dst, NEXT_HEADER_OSPF, w.as_slice()), received)
+    }
+
     /// The bytes with length and checksum.
     #[must_use]
     pub fn encode(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Vec<u8> {

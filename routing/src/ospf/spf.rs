@@ -77,6 +77,11 @@ impl Spf {
         }
     }
 
+    /// Whether the last calculation found a path to a router.
+    pub(super) fn reaches(&self, router: RouterId) -> bool {
+        self.graph.position(VertexId::Router(router)).is_some_and(|at| self.tree.is_reached(at))
+    }
+
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
         self.table.routes(&self.sets)
     }
@@ -114,6 +119,9 @@ impl Ospf {
     /// Calculates routes, and the tree before them if the graph changed in a way that matters.
     pub(super) fn calculate_routes(&mut self, now: Time) {
         let full = self.calculate_tree(now);
+        if full {
+            self.note_reachability(now);
+        }
         self.read_leaves(now);
         let Spf { graph, tree, table, sets, builder, .. } = &mut self.spf;
         let mut fib_changed = false;

@@ -8,7 +8,8 @@ use molt_mesh::{LinkId, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time};
 
 use super::Ospf;
 use super::consts::prefix_options;
-use super::lsa::{Body, LsType, LsaHeader, LsaKey};
+use super::lsa::{Body, GraceReason, LsType, LsaHeader, LsaKey};
+use super::mismatch::Mismatch;
 use super::neighbor::State;
 use super::packet::Reject;
 
@@ -21,6 +22,8 @@ pub struct NeighborView {
     pub router_id: RouterId,
     /// Its link-local address.
     pub address: Ipv6Addr,
+    /// Its Router Priority.
+    pub priority: u8,
     /// State of the conversation.
     pub state: State,
     /// How long it has been in that state.
@@ -39,6 +42,8 @@ pub struct NeighborView {
     pub retransmissions: usize,
     /// Whether the BFD session is up; `None` without a session.
     pub bfd_up: Option<bool>,
+    /// How much of the grace period is left if it is helped to restart, and why it restarts.
+    pub helped: Option<(Duration, GraceReason)>,
 }
 
 /// An interface: one tunnel.
@@ -58,8 +63,23 @@ pub struct InterfaceView {
     pub hello: Duration,
     /// RouterDeadInterval in use.
     pub dead: Duration,
+    /// RxmtInterval.
+    pub rxmt: Duration,
     /// The last packet that was dropped, and how long ago.
     pub last_reject: Option<(Duration, Reject)>,
+    /// What its two ends disagree on.
+    pub mismatches: Vec<MismatchView>,
+}
+
+/// A disagreement of the two ends of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MismatchView {
+    /// Router ID at the other end.
+    pub router_id: RouterId,
+    /// What differs.
+    pub mismatch: Mismatch,
+    /// When it was last met.
+    pub ago: Duration,
 }
 
 /// An LSA of the database.
@@ -206,6 +226,7 @@ impl Ospf {
                 link: *link,
                 router_id: neighbor.router,
                 address: neighbor.address,
+                priority: neighbor.priority,
                 state: neighbor.state,
                 uptime: now.since(neighbor.since),
                 dead_time: neighbor.inactivity_at.since(now),
@@ -215,6 +236,7 @@ impl Ospf {
                 requests: neighbor.requests.len(),
                 retransmissions: neighbor.retransmission.len(),
                 bfd_up: interface.bfd.as_ref().map(|bfd| bfd.up),
+                helped: neighbor.help.map(|help| (help.until.since(now), help.reason)),
             })
         };
         self.interfaces.iter().filter_map(view).collect()
@@ -231,7 +253,9 @@ impl Ospf {
             mtu: interface.mtu,
             hello: interface.hello,
             dead: interface.dead,
+            rxmt: self.config.rxmt,
             last_reject: interface.last_reject.map(|(at, reject)| (now.since(at), reject)),
+            mismatches: interface.mismatches.views(now),
         };
         self.interfaces.iter().map(view).collect()
     }

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing has failed")]
 
 mod adjacency;
+mod aging;
 mod flooding;
+mod graceful;
 mod mesh;
+mod mismatches;
 mod pair;
 mod rig;
 mod routes;

@@ -44,10 +44,8 @@ fn loss_delay_reordering_and_duplication_never_wedge() {
         net.duplication = 0.05;
         net.jitter = Duration::from_millis(30);
         net.run_for(Duration::from_secs(90));
-        for wire in 0..net.wires.len() {
-            let states = net.wires[wire].ends.map(|(node, id)| net.state(node, id));
-            assert!(net.wire_is_full(wire), "seed {seed} wire {wire}: {states:?}");
-        }
+        // At 20 % now and then four Hellos in a row are lost, and an adjacency with them; it comes back.
+        net.run_while(Duration::from_secs(60), Net::all_full);
         // The rest of what is in flight.
         net.loss = 0.0;
         net.run_for(Duration::from_secs(30));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use molt_mesh::fib::Target;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::{LinkId, Prefix, RouterId, Time};
-use molt_routing::ospf::lsa::{LsaHeader, LsaKey};
+use molt_routing::ospf::lsa::{GraceLsa, LsaHeader, LsaKey};
 use molt_routing::ospf::packet::PacketBody;
-use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, Packet, Reject, State};
+use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, Packet, Reject, RestartHelper, State};
 
 pub(crate) fn link(id: usize) -> LinkId {
     LinkId::new(u32::try_from(id).unwrap()).unwrap()
@@ -36,6 +36,7 @@ pub(crate) fn config(node: usize) -> Config {
         hello: Duration::from_secs(10),
         dead: Duration::from_secs(40),
         rxmt: Duration::from_secs(1),
+        restart_helper: RestartHelper::Strict,
         seed: node as u64,
     }
 }
@@ -169,7 +170,18 @@ impl Net {
 
     /// The process is killed and started again; the tunnels stay.
     pub(crate) fn restart(&mut self, node: usize) {
-        self.nodes[node] = Ospf::new(self.configs[node].clone(), self.now);
+        let ospf = Ospf::new(self.configs[node].clone(), self.now);
+        self.replace(node, ospf);
+    }
+
+    /// The same, and the new process asks for time.
+    pub(crate) fn restart_gracefully(&mut self, node: usize, config: Config, grace: GraceLsa) {
+        let ospf = Ospf::new_restarting(config, grace, self.now);
+        self.replace(node, ospf);
+    }
+
+    fn replace(&mut self, node: usize, ospf: Ospf) {
+        self.nodes[node] = ospf;
         for wire in self.wires.clone() {
             for (end, (at, id)) in wire.ends.into_iter().enumerate().filter(|(_, (at, _))| *at == node) {
                 self.nodes[at].add_link(link_config(at, id, wire.costs[end]), self.now);

@@ -332,7 +332,7 @@ fn a_prefix_with_host_bits_or_link_local_is_kept_but_not_used() {
 }
 
 #[test]
-fn an_age_beyond_max_age_is_max_age_and_do_not_age_is_ignored() {
+fn rfc_1793_section_2_2_the_do_not_age_bit_is_no_part_of_the_age_and_max_age_is_the_end_of_it() {
     let mut header = Lsa::new(
         LsaKey { ls_type: LsType::ROUTER, router: RouterId(1), id: 0 },
         1,

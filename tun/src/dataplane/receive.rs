@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use molt_mesh::ip6::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, CLASS_NETWORK_CONTROL, Header, Packet, icmp};
-use molt_mesh::port::{BFD_SINGLE_HOP, NEXT_HEADER_ICMPV6, NEXT_HEADER_OSPF};
+use molt_mesh::port::{BFD_SINGLE_HOP, NEXT_HEADER_FRAGMENT, NEXT_HEADER_ICMPV6, NEXT_HEADER_OSPF};
 use molt_mesh::{LinkId, MESH_PREFIX, Time};
 
 use super::{Dataplane, Event};
@@ -151,6 +151,14 @@ impl<E: Engine> Dataplane<E> {
             (NEXT_HEADER_OSPF, payload) if to_us || dst == ALL_SPF_ROUTERS || dst == ALL_D_ROUTERS => {
                 let payload = payload.into();
                 self.push_ospf(Event::Ospf { link, src, dst, hop_limit: packet.hop_limit(), payload });
+                Ok(())
+            }
+            (NEXT_HEADER_FRAGMENT, _) if to_us || dst == ALL_SPF_ROUTERS || dst == ALL_D_ROUTERS => {
+                let whole = entry.fragments.handle_fragment(packet, now, &mut self.counters)?;
+                if let Some(payload) = whole {
+                    let (hop_limit, payload) = (packet.hop_limit(), payload.into());
+                    self.push_ospf(Event::Ospf { link, src, dst, hop_limit, payload });
+                }
                 Ok(())
             }
             (NEXT_HEADER_ICMPV6, [icmp::ECHO_REQUEST, 0, _, _, a, b, c, d, data @ ..])

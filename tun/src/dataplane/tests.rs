@@ -490,7 +490,7 @@ fn a_path_that_bfd_calls_down_is_left_at_once_and_taken_again() {
     }
     let detected = rig.now - cut_at;
     assert!((Duration::from_millis(190)..=Duration::from_millis(310)).contains(&detected), "{detected:?}");
-    assert!(matches!(rig.bfd_changes(0)[2], BfdChange::Down(_)));
+    assert!(matches!(rig.bfd_changes(0)[2], BfdChange::Down { .. }));
     for port in 0..50 {
         rig.host_sends(0, &datagram(0, 3, 64, port, b""));
     }
@@ -560,6 +560,24 @@ fn ospf_goes_to_the_control_plane_with_its_link_and_cannot_flood_it() {
         rig.inject(1, underlay(0), &sealed);
     }
     assert_eq!(rig.nodes[1].counters().of(Discard::ControlRate), 5001 - 4000);
+}
+
+#[test]
+fn an_ospf_packet_larger_than_the_mtu_travels_in_fragments_and_arrives_whole() {
+    let mut rig = line();
+    let (src, dst) = (identity(0).link_local(), molt_mesh::ip6::ALL_SPF_ROUTERS);
+    let header = Header { src, dst, hop_limit: 1, traffic_class: CLASS_NETWORK_CONTROL };
+    let large: Vec<u8> = (0..4000).map(|byte| byte as u8).collect();
+    let packet = header.packet(molt_mesh::port::NEXT_HEADER_OSPF, &large);
+    rig.command(0, Command::Transmit { link: link_to(1), packet });
+    assert_eq!(rig.in_flight.len(), 4);
+    assert!(rig.in_flight.iter().all(|(.., datagram)| datagram.len() <= TUNNEL_MTU + 32));
+    rig.settle();
+    let Some(Event::Ospf { link, payload, .. }) = rig.events[1].last() else {
+        panic!("{:?}", rig.events[1]);
+    };
+    assert_eq!((*link, &payload[..]), (link_to(0), &large[..]));
+    assert!(rig.discards(1).is_empty());
 }
 
 #[test]

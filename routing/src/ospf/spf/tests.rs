@@ -247,6 +247,7 @@ fn rig() -> (Ospf, Vec<RootLink>) {
         hello: Duration::from_secs(10),
         dead: Duration::from_secs(40),
         rxmt: Duration::from_secs(1),
+        restart_helper: crate::ospf::RestartHelper::Strict,
         seed: 0,
     };
     let (hello, dead) = (config.hello, config.dead);
