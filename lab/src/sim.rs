@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshd::config;
@@ -105,6 +106,8 @@ pub struct Sim {
     packets: Vec<(Ipv6Addr, u32)>,
     /// Datagrams that links carried, and their bytes.
     carried: (u64, u64),
+    /// When a forwarding table changed last.
+    rerouted: Time,
     /// The first broken invariant.
     broken: Option<String>,
 }
@@ -125,6 +128,7 @@ impl Sim {
             out: Some(Output::new(false)),
             packets: Vec::new(),
             carried: (0, 0),
+            rerouted: Time::ZERO,
             broken: None,
             topology,
             options,
@@ -162,6 +166,24 @@ impl Sim {
     #[must_use]
     pub const fn carried(&self) -> (u64, u64) {
         self.carried
+    }
+
+    /// When the forwarding table of some node changed last.
+    #[must_use]
+    pub const fn rerouted(&self) -> Time {
+        self.rerouted
+    }
+
+    /// How many nodes there are, dead or alive.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether a node is running.
+    #[must_use]
+    pub fn is_alive(&self, node: usize) -> bool {
+        self.members[node].alive
     }
 
     /// Changes how all links treat datagrams from now on.
@@ -349,7 +371,11 @@ impl Sim {
     /// Lets a node do something, and takes what comes of it.
     fn with(&mut self, node: usize, act: impl FnOnce(&mut Node<PlainEngine>, Time, &mut Output)) {
         let Some(mut out) = self.out.take() else { return };
+        let before = Arc::as_ptr(self.members[node].node.data.fib());
         act(&mut self.members[node].node, self.now, &mut out);
+        if Arc::as_ptr(self.members[node].node.data.fib()) != before {
+            self.rerouted = self.now;
+        }
         for transmit in out.udp.transmits() {
             let Some(to) = number(transmit.to) else { continue };
             for datagram in transmit.datagrams() {

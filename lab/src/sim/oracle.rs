@@ -1,6 +1,6 @@
 //! What the mesh must have come to, computed in the most stupid way that is obviously right.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use molt_mesh::Target;
 use molt_routing::ospf::lsa::LsaKey;
