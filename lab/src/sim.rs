@@ -18,7 +18,7 @@ use meshd::config;
 use meshd::control::{Control, ControlConfig, Notice, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::{Header, Packet};
-use molt_mesh::{Identity, Seed, Time};
+use molt_mesh::{Identity, LinkId, Seed, Target, Time};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
@@ -55,11 +55,13 @@ pub struct Options {
     pub bfd: bool,
     /// Cost of each link by its position in the topology; 10 beyond the end.
     pub costs: Vec<u16>,
+    /// Addresses that nodes have beside their own; one may be that of several.
+    pub shared: Vec<(usize, Ipv6Addr)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bfd: true, costs: Vec::new() }
+        Self { bfd: true, costs: Vec::new(), shared: Vec::new() }
     }
 }
 
@@ -232,6 +234,18 @@ impl Sim {
         self.with(node, |node, now, out| node.exchange(now, out));
     }
 
+    /// The neighbours through which a node reaches an address, ascending; none if it is its own or unknown.
+    #[must_use]
+    pub fn next_hops(&self, node: usize, address: Ipv6Addr) -> Vec<usize> {
+        let node = self.node(node);
+        let Some(Target::Via(links)) = node.data.fib().lookup(address) else { return Vec::new() };
+        let key = |link: &LinkId| node.control.peers().get(link).map(|peer| peer.config.key);
+        let far = |key| self.members.iter().position(|member| *member.identity.node_public() == key);
+        let mut hops: Vec<usize> = links.iter().filter_map(key).filter_map(far).collect();
+        hops.sort_unstable();
+        hops
+    }
+
     /// Sends a data packet from the host of one node to that of another; returns its number.
     pub fn send(&mut self, from: usize, to: usize) -> usize {
         let number = self.packets.len();
@@ -295,7 +309,8 @@ impl Sim {
         key[8..16].copy_from_slice(&self.seed.to_le_bytes());
         let identity = Seed::from_bytes(key).identity();
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
-        let addresses = vec![identity.address().ip()];
+        let shared = self.options.shared.iter().filter(|(of, _)| *of == node).map(|(_, address)| *address);
+        let addresses: Vec<Ipv6Addr> = std::iter::once(identity.address().ip()).chain(shared).collect();
         let link_local = identity.link_local();
         let data = Dataplane::new(
             PlainEngine { me: *identity.node_public() },
