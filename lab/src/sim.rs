@@ -12,13 +12,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshd::config;
 use meshd::control::{Control, ControlConfig, Notice, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, Seed, Time};
+use molt_mesh::{Identity, LinkId, Seed, Target, Time};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
@@ -56,11 +57,13 @@ pub struct Options {
     pub bfd: bool,
     /// Cost of each link by its position in the topology; 10 beyond the end.
     pub costs: Vec<u16>,
+    /// Addresses that nodes have beside their own; one may be that of several.
+    pub shared: Vec<(usize, Ipv6Addr)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bfd: true, costs: Vec::new() }
+        Self { bfd: true, costs: Vec::new(), shared: Vec::new() }
     }
 }
 
@@ -107,6 +110,8 @@ pub struct Sim {
     ledger: Ledger,
     /// Datagrams that links carried, and their bytes.
     carried: (u64, u64),
+    /// When a forwarding table changed last.
+    rerouted: Time,
 }
 
 impl Sim {
@@ -125,6 +130,7 @@ impl Sim {
             out: Some(Output::new(false)),
             ledger: Ledger::default(),
             carried: (0, 0),
+            rerouted: Time::ZERO,
             topology,
             options,
             seed,
@@ -161,6 +167,24 @@ impl Sim {
     #[must_use]
     pub const fn carried(&self) -> (u64, u64) {
         self.carried
+    }
+
+    /// When the forwarding table of some node changed last.
+    #[must_use]
+    pub const fn rerouted(&self) -> Time {
+        self.rerouted
+    }
+
+    /// How many nodes there are, dead or alive.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether a node is running.
+    #[must_use]
+    pub fn is_alive(&self, node: usize) -> bool {
+        self.members[node].alive
     }
 
     /// Changes how all links treat datagrams from now on.
@@ -207,6 +231,18 @@ impl Sim {
         let now = self.now;
         self.members[node].node.control.shutdown(now);
         self.with(node, None, |node, now, out| node.exchange(now, out));
+    }
+
+    /// The neighbours through which a node reaches an address, ascending; none if it is its own or unknown.
+    #[must_use]
+    pub fn next_hops(&self, node: usize, address: Ipv6Addr) -> Vec<usize> {
+        let node = self.node(node);
+        let Some(Target::Via(links)) = node.data.fib().lookup(address) else { return Vec::new() };
+        let key = |link: &LinkId| node.control.peers().get(link).map(|peer| peer.config.key);
+        let far = |key| self.members.iter().position(|member| *member.identity.node_public() == key);
+        let mut hops: Vec<usize> = links.iter().filter_map(key).filter_map(far).collect();
+        hops.sort_unstable();
+        hops
     }
 
     /// Sends a data packet from the host of one node to that of another; returns its number.
@@ -281,7 +317,8 @@ impl Sim {
         key[8..16].copy_from_slice(&self.seed.to_le_bytes());
         let identity = Seed::from_bytes(key).identity();
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
-        let addresses = vec![identity.address().ip()];
+        let shared = self.options.shared.iter().filter(|(of, _)| *of == node).map(|(_, address)| *address);
+        let addresses: Vec<Ipv6Addr> = std::iter::once(identity.address().ip()).chain(shared).collect();
         let link_local = identity.link_local();
         let data = Dataplane::new(
             PlainEngine { me: *identity.node_public() },
@@ -369,7 +406,11 @@ impl Sim {
     ) {
         let Some(mut out) = self.out.take() else { return };
         let discarded = self.members[node].node.data.counters().total();
+        let before = Arc::as_ptr(self.members[node].node.data.fib());
         act(&mut self.members[node].node, self.now, &mut out);
+        if Arc::as_ptr(self.members[node].node.data.fib()) != before {
+            self.rerouted = self.now;
+        }
         let discards = self.members[node].node.data.counters().total() - discarded;
         self.ledger.account(self.now, node, data, discards, &out);
         for transmit in out.udp.transmits() {

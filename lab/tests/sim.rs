@@ -2,6 +2,7 @@
 //!
 //! A failure names its seed; `LAB_SEED=<seed> cargo test -p molt-lab --test sim <name>` replays just that one.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use molt_lab::sim::{Options, Sim, Weather, seeds};
@@ -117,6 +118,50 @@ fn two_hundred_nodes_of_degree_eight_come_to_rest_after_a_storm() {
         if let Err(fault) = a_stormy_life(Topology::random(200, 8, seed), seed, Duration::from_secs(60)) {
             panic!("LAB_SEED={seed}: {fault}");
         }
+    }
+}
+
+/// Degree four, because the work grows with nodes times nodes times degree; `scale` plays degree eight.
+#[test]
+fn a_thousand_nodes_come_to_rest_after_a_start_a_cut_and_the_death_of_a_tenth() {
+    for seed in seeds(0..1) {
+        let topology = Topology::random(1_000, 4, seed);
+        let mut sim = Sim::new(topology, Options::default(), seed);
+        sim.run_for(Duration::from_secs(20));
+        assert_at_rest(&sim, seed);
+        let cut_at = sim.now();
+        sim.cut(0);
+        sim.run_for(Duration::from_secs(3));
+        assert_at_rest(&sim, seed);
+        assert!(sim.rerouted() - cut_at < Duration::from_millis(800), "LAB_SEED={seed}: {}", sim.rerouted());
+        (0..1_000).step_by(10).for_each(|node| sim.kill(node));
+        sim.run_for(Duration::from_secs(8));
+        assert_at_rest(&sim, seed);
+    }
+}
+
+/// Two nodes of one address, as hosts of one service: everybody reaches the nearer, and the other when that dies.
+///
+/// ```text
+/// 0 (::53) --- 1 --- 2 --- 3 --- 4 (::53)
+/// ```
+#[test]
+fn an_anycast_address_is_that_of_the_nearest_and_moves_when_it_dies() {
+    let service: Ipv6Addr = "fd00:6d6f:6c74::53".parse().expect("it is an address");
+    for seed in seeds(0..10) {
+        let shared = vec![(0, service), (4, service)];
+        let mut sim = Sim::new(Topology::line(5), Options { shared, ..Options::default() }, seed);
+        sim.run_for(Duration::from_secs(20));
+        let next = |sim: &Sim, node: usize| sim.next_hops(node, service);
+        assert_eq!(next(&sim, 1), [0], "LAB_SEED={seed}");
+        assert_eq!(next(&sim, 2), [1, 3], "LAB_SEED={seed}: as near as the other");
+        assert_eq!(next(&sim, 3), [4], "LAB_SEED={seed}");
+        sim.kill(4);
+        sim.run_for(Duration::from_secs(1));
+        assert_eq!((next(&sim, 2), next(&sim, 3)), (vec![1], vec![2]), "LAB_SEED={seed}");
+        sim.restart(4);
+        sim.run_for(Duration::from_secs(20));
+        assert_eq!(next(&sim, 3), [4], "LAB_SEED={seed}");
     }
 }
 

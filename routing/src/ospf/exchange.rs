@@ -2,16 +2,21 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use molt_mesh::{LinkId, Time};
 
 use super::Ospf;
 use super::consts::{DESCRIPTION_LEN, LSA_HEADER_LEN, REQUEST_LEN, description, options};
-use super::lsa::LsaKey;
+use super::lsa::{LsaKey, Scope};
 use super::lsdb::{LsaRef, MAX_LSAS};
 use super::mismatch::Mismatch;
 use super::neighbor::{Event, Neighbor, State};
 use super::packet::{Description, PacketBody, Reject};
+
+/// A neighbour that has only what others are being asked for waits this long for their answers. What they have not sent by
+/// then is theirs to repeat, unless they are gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// One exchange of descriptions with a neighbour.
 #[derive(Debug)]
@@ -293,14 +298,20 @@ impl Ospf {
         }
     }
 
-    /// Section 10.9: one Link State Request is outstanding at a time; the next one follows when it is answered.
+    /// Section 10.9: one Link State Request is outstanding at a time; the next one follows when it is answered. What another
+    /// neighbour was asked for is not asked for again: a router that comes with eight links takes in one copy of the
+    /// database and not eight.
     pub(super) fn continue_requests(&mut self, link: LinkId, now: Time) {
         let rxmt = self.config.rxmt;
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         let room = interface.room() / REQUEST_LEN;
         let Some(neighbor) = interface.flooding_neighbor() else { return };
+        if neighbor.requests.is_empty() && neighbor.asked.is_empty() && neighbor.state == State::Full {
+            return;
+        }
         let due = neighbor.request_at.is_some_and(|at| at <= now);
         let requests = &neighbor.requests;
+        let was_asking = !neighbor.asked.is_empty();
         neighbor.asked.retain(|key| requests.contains_key(key));
         if requests.is_empty() {
             neighbor.request_at = None;
@@ -309,13 +320,27 @@ impl Ospf {
             }
             return;
         }
-        if !neighbor.asked.is_empty() && !due {
+        let answered = was_asking && neighbor.asked.is_empty();
+        if neighbor.request_at.is_some() && !due && !answered {
             return;
         }
-        let keys: Vec<LsaKey> = requests.keys().take(room.max(1)).copied().collect();
+        let others = self.interfaces.iter().filter(|(other, _)| **other != link);
+        let others: Vec<_> = others.filter_map(|(_, it)| Some(&it.neighbor.as_ref()?.asked)).collect();
+        let Some(neighbor) = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref()) else { return };
+        let is_free = |key: &&LsaKey| {
+            key.ls_type.scope() == Scope::Link || !others.iter().any(|asked| asked.contains(*key))
+        };
+        let keys: Vec<LsaKey> = neighbor.requests.keys().filter(is_free).take(room.max(1)).copied().collect();
+        let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
+            return;
+        };
         neighbor.asked = keys.iter().copied().collect();
-        neighbor.request_at = Some(now + rxmt);
-        self.transmit(link, PacketBody::Request(keys));
+        if keys.is_empty() {
+            neighbor.request_at = Some(now + LOOK_AGAIN);
+        } else {
+            neighbor.request_at = Some(now + rxmt);
+            self.transmit(link, PacketBody::Request(keys));
+        }
     }
 
     /// Section 10.7.

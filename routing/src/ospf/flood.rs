@@ -68,19 +68,25 @@ pub(super) struct Retransmission {
 impl Retransmission {
     /// Adds an instance in place of any older one, to be sent at `due`.
     pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
-        self.remove(&at);
+        let item = Unacknowledged { header, turn: Turn::At(due), sent: 0 };
+        if let Some(replaced) = self.list.insert(at, item) {
+            self.forget_turn(&at, &replaced);
+        }
         self.due.insert((due, at));
-        self.list.insert(at, Unacknowledged { header, turn: Turn::At(due), sent: 0 });
     }
 
     pub(super) fn remove(&mut self, at: &LsaRef) -> bool {
         let Some(removed) = self.list.remove(at) else { return false };
-        match removed.turn {
+        self.forget_turn(at, &removed);
+        true
+    }
+
+    fn forget_turn(&mut self, at: &LsaRef, item: &Unacknowledged) {
+        match item.turn {
             Turn::At(due) => self.due.remove(&(due, *at)),
             Turn::Window => self.waiting.remove(at),
         };
-        self.in_flight -= usize::from(removed.sent > 0);
-        true
+        self.in_flight -= usize::from(item.sent > 0);
     }
 
     pub(super) fn contains(&self, at: &LsaRef) -> bool {
@@ -188,6 +194,7 @@ impl Ospf {
 
     fn receive_lsa(&mut self, link: LinkId, lsa: Lsa, now: Time) -> Ack {
         let received = lsa.header;
+        self.counters.lsas_received += 1;
         // (1)
         if !lsa.checksum_is_valid() {
             self.counters.lsas_with_bad_checksum += 1;
@@ -215,6 +222,7 @@ impl Ospf {
         }
         // (7)
         if order.is_eq() {
+            self.counters.lsas_redundant += 1;
             // (a) An implied acknowledgment, or (b).
             return if neighbor.retransmission.remove(&at) { Ack::None } else { Ack::Direct(received) };
         }

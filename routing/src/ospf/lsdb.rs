@@ -3,6 +3,7 @@
 //! One database holds all three flooding scopes of RFC 5340 section 4.5.3; an LSA of link scope carries its link in its
 //! [`LsaRef`]. An age is never counted up: it is the age on arrival plus the time since then.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) const MAX_LSAS_PER_ROUTER: usize = 1_000;
 pub(super) const MAX_BYTES: usize = 64 << 20;
 
 /// Where an LSA is: its key and, for link scope, the link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LsaRef {
     /// The link of an LSA of link scope; `None` for the area and the autonomous system.
     pub(super) link: Option<LinkId>,
@@ -45,6 +46,26 @@ impl LsaRef {
     /// Whether the LSA is flooded over `link`.
     pub(super) fn is_on(&self, link: LinkId) -> bool {
         self.link.is_none_or(|own| own == link)
+    }
+
+    fn rank(&self) -> u128 {
+        let link = self.link.map_or(0, LinkId::get);
+        let LsaKey { ls_type, router, id } = self.key;
+        u128::from(link) << 80 | u128::from(ls_type.0) << 64 | u128::from(router.0) << 32 | u128::from(id)
+    }
+}
+
+/// As the fields in turn, LSAs of no link first. Flooding looks up little else than this, in a list for each neighbour, and
+/// one comparison of two numbers takes half as long as four of the fields.
+impl Ord for LsaRef {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for LsaRef {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -24,7 +24,7 @@ use super::{Ospf, Output};
 
 pub(super) mod graph;
 mod table;
-pub(super) mod tree;
+mod tree;
 
 use graph::{Graph, VertexId};
 use table::{By, Offer, Paths, Reading, Table};
@@ -162,7 +162,7 @@ impl Ospf {
             self.relay.forget();
         }
         for id in std::mem::take(&mut spf.changed) {
-            stale |= spf.graph.update(&self.lsdb, id, &spf.tree, now);
+            stale |= spf.graph.update(&self.lsdb, id, (!stale).then_some(&spf.tree), now);
         }
         stale |= spf.graph.compact(&self.lsdb, self.config.router_id, now);
         if spf.sets.are_too_many() {

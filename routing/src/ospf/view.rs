@@ -204,6 +204,10 @@ pub struct Counters {
     /// Own LSAs that came back newer than we knew them (RFC 2328 section 13.4): a few after a restart. A number that
     /// grows means that another router has our Router ID.
     pub lsas_reclaimed: u64,
+    /// LSAs received in updates.
+    pub lsas_received: u64,
+    /// Those that were here already in the same instance: the price of flooding on every link.
+    pub lsas_redundant: u64,
     /// LSAs dropped for their checksum (RFC 2328 section 13 step 1).
     pub lsas_with_bad_checksum: u64,
     /// LSAs dropped for MinLSArrival (RFC 2328 section 13 step 5 (a)).

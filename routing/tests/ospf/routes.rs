@@ -1,13 +1,17 @@
 //! The routing table calculation (RFC 2328 section 16, RFC 5340 section 4.8), which routes are used, and how a router
 //! leaves.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use molt_mesh::fib::Target;
 use molt_mesh::{LinkId, Prefix, RouterId, Time};
-use molt_routing::ospf::consts::{MAX_AGE, link_type, options, prefix_options};
-use molt_routing::ospf::lsa::{IntraAreaPrefixLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterLink, RouterLsa};
+use molt_routing::ospf::consts::{LS_INFINITY, MAX_AGE, link_type, options, prefix_options, router_bits};
+use molt_routing::ospf::lsa::{
+    AsExternalLsa, InterAreaPrefixLsa, InterAreaRouterLsa, IntraAreaPrefixLsa, LsType, Lsa, LsaKey,
+    LsaPrefix, RouterLink, RouterLsa,
+};
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::view::{RouteReject, SpfTrigger};
 use molt_routing::ospf::{BfdEvent, LinkConfig, Output, State};
@@ -19,6 +23,15 @@ const MS: Duration = Duration::from_millis(1);
 const X: RouterId = RouterId(0x0b00_0001);
 const Y: RouterId = RouterId(0x0b00_0002);
 const Z: RouterId = RouterId(0x0b00_0003);
+
+const EXTERNAL: AsExternalLsa = AsExternalLsa {
+    type_2: false,
+    metric: 0,
+    prefix: LsaPrefix { len: 0, options: 0, metric: 0, addr: Ipv6Addr::UNSPECIFIED },
+    forwarding: None,
+    tag: None,
+    referenced: None,
+};
 
 fn mesh(text: &str) -> Prefix {
     format!("fd00:6d6f:6c74:{text}").parse().unwrap()
@@ -81,6 +94,28 @@ impl Map {
     fn prefix(&mut self, router: RouterId, prefix: Prefix, metric: u16) {
         let referenced = LsaKey { ls_type: LsType::ROUTER, router, id: 0 };
         self.prefix_with(router, referenced, vec![LsaPrefix { metric, ..LsaPrefix::own(prefix) }]);
+    }
+
+    fn border_router(&mut self, router: RouterId, bits: u8, links: &[(RouterId, u16)]) {
+        let links = links.iter().map(|(neighbor, metric)| RouterLink {
+            kind: link_type::POINT_TO_POINT,
+            metric: *metric,
+            interface: neighbor.0,
+            neighbor_interface: router.0,
+            neighbor: *neighbor,
+        });
+        let body = RouterLsa { bits, options: options::ROUTER, links: links.collect() }.encode();
+        self.say(LsType::ROUTER, router, 0, body);
+    }
+
+    fn inter_area_prefix(&mut self, router: RouterId, prefix: Prefix, metric: u32) {
+        let body = InterAreaPrefixLsa { metric, prefix: LsaPrefix::own(prefix) }.encode();
+        self.say(LsType::INTER_AREA_PREFIX, router, 0, body);
+    }
+
+    fn external(&mut self, router: RouterId, id: u32, prefix: Prefix, lsa: AsExternalLsa) {
+        let body = AsExternalLsa { prefix: LsaPrefix::own(prefix), ..lsa }.encode();
+        self.say(LsType::AS_EXTERNAL, router, id, body);
     }
 
     /// Cost and links.
@@ -344,6 +379,106 @@ fn a_change_of_prefixes_needs_no_new_tree() {
     map.router(router_id(1), &[]);
     let run = map.net.nodes[0].spf_log().last().unwrap();
     assert_eq!((run.full, run.fib_changed), (true, true));
+}
+
+/// ```text
+///        1 --5-- X (area border router)
+///  0 <
+///        2 --5-- Y (AS boundary router)
+/// ```
+fn map_with_borders() -> Map {
+    let mut map = Map::new();
+    map.router(router_id(1), &[(router_id(0), 10), (X, 5)]);
+    map.router(router_id(2), &[(router_id(0), 10), (Y, 5)]);
+    map.border_router(X, router_bits::B, &[(router_id(1), 5)]);
+    map.border_router(Y, router_bits::E, &[(router_id(2), 5)]);
+    map
+}
+
+#[test]
+fn section_16_2_an_inter_area_prefix_hangs_on_a_border_router() {
+    let mut map = map_with_borders();
+    let prefix = mesh(":9/128");
+    map.inter_area_prefix(X, prefix, 7);
+    assert_eq!(map.route(prefix), Some((22, vec![1])));
+    // Step 1: LSInfinity.
+    map.inter_area_prefix(X, prefix, LS_INFINITY);
+    assert_eq!(map.route(prefix), None);
+    map.inter_area_prefix(X, prefix, 7);
+    // Step 6: a path within the area is preferred whatever it costs.
+    map.prefix(Y, prefix, 1_000);
+    assert_eq!(map.route(prefix), Some((1_015, vec![3])));
+    map.prefix(Y, mesh(":a/128"), 0);
+    // Step 4: without bit B it is no border router.
+    map.border_router(X, 0, &[(router_id(1), 5)]);
+    assert_eq!(map.route(prefix), None);
+}
+
+#[test]
+fn section_16_4_external_paths_by_type_metric_and_distance() {
+    let mut map = map_with_borders();
+    let prefix = mesh(":9/128");
+    map.external(Y, 0, prefix, AsExternalLsa { type_2: true, metric: 3, ..EXTERNAL });
+    assert_eq!(map.route(prefix), Some((3, vec![3])));
+    // Step 6 (b): type 1 comes first, and its cost is the sum.
+    map.external(Y, 1, prefix, AsExternalLsa { metric: 90, ..EXTERNAL });
+    assert_eq!(map.route(prefix), Some((105, vec![3])));
+    // Step 6 (a): and a path to another area before both.
+    map.inter_area_prefix(X, prefix, 900);
+    assert_eq!(map.route(prefix), Some((915, vec![1])));
+    map.inter_area_prefix(X, prefix, LS_INFINITY);
+    // Step 3: without bit E, or the router gone, there is no path.
+    map.border_router(Y, 0, &[(router_id(2), 5)]);
+    assert_eq!(map.route(prefix), None);
+}
+
+#[test]
+fn section_16_4_step_3_an_as_boundary_router_of_another_area_is_reached_through_the_border_router() {
+    let mut map = map_with_borders();
+    let prefix = mesh(":9/128");
+    map.external(Z, 0, prefix, AsExternalLsa { metric: 2, ..EXTERNAL });
+    assert_eq!(map.route(prefix), None);
+    let body = InterAreaRouterLsa { options: options::ROUTER, metric: 4, destination: Z }.encode();
+    map.say(LsType::INTER_AREA_ROUTER, X, 0, body);
+    assert_eq!(map.route(prefix), Some((21, vec![1])));
+}
+
+#[test]
+fn section_16_4_step_3_a_forwarding_address_takes_the_place_of_the_originator() {
+    let mut map = map_with_borders();
+    let prefix = mesh(":9/128");
+    let forwarding = Some("fd00:6d6f:6c74:77::1".parse().unwrap());
+    map.external(Y, 0, prefix, AsExternalLsa { metric: 2, forwarding, ..EXTERNAL });
+    assert_eq!(map.route(prefix), None, "nothing leads to it");
+    map.prefix(X, mesh("77::/64"), 1);
+    assert_eq!(map.route(prefix), Some((18, vec![1])));
+    // It moves with the route to it, although its own LSA is the same.
+    map.prefix(Y, mesh("77::1/128"), 0);
+    assert_eq!(map.route(prefix), Some((17, vec![3])));
+    // Appendix A.4.7.
+    let forwarding = Some("fe80::1".parse().unwrap());
+    map.external(Y, 0, prefix, AsExternalLsa { metric: 2, forwarding, ..EXTERNAL });
+    assert_eq!(map.route(prefix), None);
+}
+
+#[test]
+fn a_thousand_externals_of_one_router_cost_no_tree_and_the_way_back_neither() {
+    let mut map = map_with_borders();
+    let prefix = |number: u32| {
+        Prefix::host(Ipv6Addr::from_bits(mesh("77::/64").addr().to_bits() | u128::from(number)))
+    };
+    let before = map.net.nodes[0].counters().spf_runs;
+    for number in 0..990 {
+        let body = AsExternalLsa { prefix: LsaPrefix::own(prefix(number)), metric: 1, ..EXTERNAL }.encode();
+        let key = LsaKey { ls_type: LsType::AS_EXTERNAL, router: Y, id: number };
+        map.net.inject(0, 0, PacketBody::Update(vec![Lsa::new(key, 1, 1, Arc::from(body))])).unwrap();
+    }
+    map.net.run_for(1100 * MS);
+    assert_eq!(map.route(prefix(989)), Some((16, vec![3])));
+    assert_eq!(map.net.nodes[0].fib().len(), 1 + 2 + 990);
+    let log: Vec<_> = map.net.nodes[0].spf_log().filter(|run| matches!(run.trigger, SpfTrigger::Lsa(key) if key.router == Y && key.ls_type == LsType::AS_EXTERNAL)).collect();
+    assert!(log.iter().all(|run| !run.full), "{log:?}");
+    assert!(map.net.nodes[0].counters().spf_runs <= before + 3);
 }
 
 #[test]

@@ -9,7 +9,6 @@ use super::super::consts::{link_type, options};
 use super::super::lsa::{LsType, Lsa, LsaKey, RouterLink, RouterLsa};
 use super::super::lsdb::{LsaRef, Lsdb};
 use super::super::spf::graph::VertexId;
-use super::super::spf::tree::Tree;
 use super::*;
 
 /// The graph as `root` has it.
@@ -32,7 +31,7 @@ fn graph(root: u32, nodes: u32, links: &[(u32, u32)]) -> Graph {
         let key = LsaKey { ls_type: LsType::ROUTER, router: RouterId(node), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: links.collect() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, Arc::from(body)), true, Time::ZERO);
-        graph.update(&lsdb, VertexId::Router(RouterId(node)), &Tree::default(), Time::ZERO);
+        graph.update(&lsdb, VertexId::Router(RouterId(node)), None, Time::ZERO);
     }
     graph
 }

@@ -167,14 +167,20 @@ impl Graph {
             self.vertices.iter().filter(|vertex| vertex.traits.live).map(|vertex| vertex.id).collect();
         *self = Self::new(root);
         for id in ids {
-            self.update(lsdb, id, &Tree::default(), now);
+            self.update(lsdb, id, None, now);
         }
         true
     }
 
-    /// Makes the row of one vertex anew after its LSAs changed. `tree` is that of the graph before; returns whether it may
-    /// be another now.
-    pub(in super::super) fn update(&mut self, lsdb: &Lsdb, id: VertexId, tree: &Tree, now: Time) -> bool {
+    /// Makes the row of one vertex anew after its LSAs changed. `tree` is that of the graph before, unless it is known to be
+    /// out of date; returns whether it is.
+    pub(in super::super) fn update(
+        &mut self,
+        lsdb: &Lsdb,
+        id: VertexId,
+        tree: Option<&Tree>,
+        now: Time,
+    ) -> bool {
         let row = Row::read(lsdb, id, now);
         if row.is_none() && !self.index.contains_key(&id) {
             return false;
@@ -191,13 +197,14 @@ impl Graph {
             if !self.has_edge(to, at)
                 && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
             {
+                let tree = tree.filter(|_| !matters);
                 matters |= self.set_row(to, Row::read(lsdb, id, now), tree);
             }
         }
         matters
     }
 
-    fn set_row(&mut self, at: u32, row: Option<Row>, tree: &Tree) -> bool {
+    fn set_row(&mut self, at: u32, row: Option<Row>, tree: Option<&Tree>) -> bool {
         let live = row.is_some();
         let Row { options, bits, links } = row.unwrap_or(Row { options: 0, bits: 0, links: Vec::new() });
         let resolve = |(to, cost): &(VertexId, u32)| Some((*self.index.get(to)?, *cost));
@@ -214,7 +221,7 @@ impl Graph {
         let same_traits = vertex.traits == traits;
         vertex.traits = traits;
         let before = std::mem::replace(&mut vertex.edges, edges);
-        !same_traits || self.edges_matter(at, &before, tree)
+        !same_traits || tree.is_none_or(|tree| self.edges_matter(at, &before, tree))
     }
 
     /// Whether `tree` may be another now that `at` has other edges than `before`. It is not if each link that came, went

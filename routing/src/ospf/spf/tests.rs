@@ -90,7 +90,7 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
                 let body = RouterLsa { bits: 0, options, links }.encode();
                 lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
             }
-            if graph.update(&lsdb, VertexId::Router(router(number)), &tree, now) {
+            if graph.update(&lsdb, VertexId::Router(router(number)), Some(&tree), now) {
                 tree = Tree::calculate(&graph, &root_links, &mut NextHopSets::new());
             }
             let found: BTreeMap<RouterId, u32> = (1..ROUTERS)
@@ -113,9 +113,9 @@ fn vertices_without_lsas_do_not_pile_up() {
         let key = LsaKey { ls_type: LsType::ROUTER, router: router(number), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: Vec::new() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
-        graph.update(&lsdb, VertexId::Router(router(number)), &Tree::default(), now);
+        graph.update(&lsdb, VertexId::Router(router(number)), None, now);
         lsdb.remove(&LsaRef::area(key));
-        graph.update(&lsdb, VertexId::Router(router(number)), &Tree::default(), now);
+        graph.update(&lsdb, VertexId::Router(router(number)), None, now);
         graph.compact(&lsdb, router(0), now);
         assert!(graph.vertices.len() <= 2 * MIN_COMPACT);
     }
