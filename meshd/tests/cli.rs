@@ -180,7 +180,7 @@ fn show_without_an_identity_says_how_to_make_one() {
 
 #[test]
 fn a_wrong_command_line_exits_with_2() {
-    let wrong: [&[&str]; 13] = [
+    let wrong: [&[&str]; 12] = [
         &[],
         &["dance"],
         &["id"],
@@ -210,7 +210,7 @@ fn what_is_no_identity_has_no_address() {
 fn without_a_daemon_every_question_exits_with_3() {
     let dir = TempDir::new().unwrap();
     let socket = nowhere(&dir);
-    let questions: [&[&str]; 12] = [
+    let questions: [&[&str]; 13] = [
         &["status"],
         &["peers"],
         &["routes"],
