@@ -341,14 +341,21 @@ fn rfc_5882_section_4_3_a_bfd_session_that_goes_down_during_the_grace_period_say
     net.run_for(5 * SECOND);
     assert_unnoticed(&net);
     assert_as_before(&net);
-    // With the grace period ends the patience, or when the neighbour's BFD outlives its control plane.
-    planned(&mut net, 120, SECOND);
-    net.bfd(1, BfdEvent::Up);
-    net.with(2, |ospf, now| ospf.handle_bfd(link(4), BfdEvent::PathDown, now));
-    assert_eq!(net.state(2, link(4)), State::Down);
+    // With the grace period ends the patience.
     net.bfd(0, BfdEvent::Up);
     net.with(0, |ospf, now| ospf.handle_bfd(link(1), BfdEvent::Down, now));
     assert_eq!(net.state(0, link(1)), State::Down);
+}
+
+/// Section 4.3.2: the C bit says that the neighbour's BFD goes on while its control plane restarts.
+#[test]
+fn rfc_5882_section_4_3_a_session_that_outlives_the_control_plane_ends_the_help() {
+    let mut net = chain();
+    net.bfd(0, BfdEvent::Up);
+    planned(&mut net, 120, SECOND);
+    net.with(0, |ospf, now| ospf.handle_bfd(link(1), BfdEvent::PathDown, now));
+    assert_eq!(net.state(0, link(1)), State::Down);
+    assert_eq!(help(&net, 0).last(), Some(&(false, "BFD down")));
 }
 
 #[test]
