@@ -18,7 +18,8 @@ struct Rig {
 
 impl Rig {
     fn bytes(&mut self, bytes: &[u8], now: Time) -> Result<Option<Vec<u8>>, Discard> {
-        self.reassembler.handle_fragment(&Packet::new(bytes).unwrap(), now, &mut self.counters)
+        let packet = Packet::new(bytes).map_err(|_| Discard::Malformed)?;
+        self.reassembler.handle_fragment(&packet, now, &mut self.counters)
     }
 
     /// A fragment of `len` bytes, each of which is its own offset.
