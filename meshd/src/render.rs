@@ -470,6 +470,7 @@ fn detail(probe: &ProbeLine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{OspfMismatch, OspfNeighbor};
 
     #[test]
     fn columns_line_up() {
@@ -478,6 +479,52 @@ mod tests {
         table.row(["longer".into(), "12345678".into(), String::new()]);
         assert_eq!(table.finish(""), "NAME       COUNT  WHAT\na              1  x\nlonger  12345678\n");
         assert_eq!(Table::new(&["A"]).finish("none"), "none\n");
+    }
+
+    #[test]
+    fn neighbours_come_in_frrs_columns_and_mismatches_below_them() {
+        let answer = OspfNeighbors {
+            schema: crate::api::schema::OSPF_NEIGHBORS.into(),
+            neighbors: vec![OspfNeighbor {
+                interface_id: 1,
+                neighbor_router_id: "10.0.0.2".into(),
+                name: Some("bob".into()),
+                address: "fe80::2".parse().unwrap(),
+                priority: 1,
+                state: "Full".into(),
+                state_ms: 61_000,
+                dead_timer_ms: 38_200,
+                cost: 10,
+                retransmissions: 0,
+                requests: 0,
+                state_changes: 5,
+                restart_remaining_ms: None,
+                restart_reason: None,
+            }],
+            mismatches: vec![OspfMismatch {
+                interface_id: 2,
+                neighbor_router_id: "10.0.0.3".into(),
+                parameter: "MTU".into(),
+                ours: "1280".into(),
+                theirs: "1420".into(),
+                adopted: false,
+                ago_ms: 3_000,
+            }],
+        };
+        let text = ospf_neighbors(&answer);
+        let lines: Vec<&str> = text.lines().collect();
+        let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+        assert_eq!(
+            words(0)[..8],
+            ["NEIGHBOR", "ID", "PRI", "DEADTIME", "STATE/IFSTATE", "DURATION", "I/F[STATE]", "NAME"]
+        );
+        assert_eq!(
+            words(1)[..7],
+            ["10.0.0.2", "1", "39s", "Full/PointToPoint", "1m01s", "1[PointToPoint]", "bob"]
+        );
+        assert_eq!(lines[4], "2    10.0.0.3   MTU ours 1280, theirs 1420   3s");
+        let nobody = OspfNeighbors { neighbors: Vec::new(), ..answer };
+        assert!(ospf_neighbors(&nobody).starts_with("no neighbours\n\nI/F"));
     }
 
     #[test]

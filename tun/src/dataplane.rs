@@ -31,9 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_bfd as bfd;
-use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, Header};
+use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, Header, Packet};
 use molt_mesh::limit::TokenBucket;
-use molt_mesh::port::{BFD_SINGLE_HOP, TUNNEL_MTU};
+use molt_mesh::port::{BFD_SINGLE_HOP, NEXT_HEADER_OSPF, TUNNEL_MTU};
 use molt_mesh::{Fib, LinkId, Time};
 
 use crate::counters::{Counters, Discard};
@@ -424,6 +424,11 @@ impl<E: Engine> Dataplane<E> {
     }
 }
 
+/// Whether a packet has to be fragmented: an LSA cannot be split, and must arrive whole.
+fn is_large_ospf(packet: &[u8]) -> bool {
+    packet.len() > TUNNEL_MTU && Packet::new(packet).is_ok_and(|it| it.next_header() == NEXT_HEADER_OSPF)
+}
+
 /// Puts a handshake message into the batch.
 fn push(udp: &mut UdpBatch, to: SocketAddr, counters: &mut Counters, write: impl FnOnce(&mut [u8]) -> usize) {
     if !udp.push(to, 0, write) {
@@ -480,7 +485,7 @@ impl<E: Engine> Core for Dataplane<E> {
                 let snapshot = Box::new(self.snapshot(now));
                 self.events.push_back(Event::Snapshot(snapshot));
             }
-            Command::Transmit { link, packet } if packet.len() > TUNNEL_MTU => {
+            Command::Transmit { link, packet } if is_large_ospf(&packet) => {
                 for fragment in fragments(&packet, TUNNEL_MTU, self.rng.u32(..)) {
                     let sent = self.send(link, &fragment, CLASS_NETWORK_CONTROL, now, &mut out.udp);
                     self.count(sent);

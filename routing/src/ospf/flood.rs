@@ -283,7 +283,9 @@ impl Ospf {
     }
 
     pub(super) fn lsdb_changed(&mut self, at: LsaRef, change: Change, now: Time) {
-        self.note_change(at, change, now);
+        if change != Change::None {
+            self.topology_changed(at, now);
+        }
         match change {
             Change::None => {}
             // The calculation takes what is ours from where it is decided, not from what was announced of it.

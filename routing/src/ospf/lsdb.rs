@@ -376,6 +376,29 @@ mod tests {
     }
 
     #[test]
+    fn section_14_an_own_lsa_that_is_damaged_in_memory_is_originated_anew() {
+        let config = crate::ospf::Config {
+            router_id: RouterId(1),
+            prefixes: Vec::new(),
+            hostname: None,
+            hello: Duration::from_secs(10),
+            dead: Duration::from_secs(40),
+            rxmt: Duration::from_secs(1),
+            restart_helper: crate::ospf::RestartHelper::Strict,
+            seed: 1,
+        };
+        let mut ospf = crate::ospf::Ospf::new(config, at(0));
+        let place = LsaRef::area(LsaKey { ls_type: LsType::ROUTER, router: RouterId(1), id: 0 });
+        ospf.lsdb.get_mut(&place).unwrap().lsa.header.checksum ^= 1;
+        while let Some((due, _)) = ospf.poll_timeout().filter(|(due, _)| *due <= at(301)) {
+            ospf.handle_timeout(due);
+        }
+        assert_eq!(ospf.counters().lsas_corrupt, 1);
+        assert!(ospf.lsdb.get(&place).unwrap().lsa.checksum_is_valid());
+        assert_eq!(ospf.counters().lsas_originated, 2);
+    }
+
+    #[test]
     fn section_14_max_age_is_reported_once_and_age_stops_there() {
         let mut lsdb = Lsdb::default();
         let place = opaque(1, 1);

@@ -10,7 +10,7 @@ use molt_mesh::{LinkId, RouterId, Time};
 
 use super::consts::{LS_REFRESH_TIME, link_type};
 use super::lsa::{Body, GraceLsa, GraceReason, LsType, Lsa, LsaKey, RouterLink};
-use super::lsdb::{Change, LsaRef};
+use super::lsdb::LsaRef;
 use super::neighbor::State;
 use super::packet::PacketBody;
 use super::view::SpfTrigger;
@@ -290,12 +290,5 @@ impl Ospf {
         self.schedule_spf(SpfTrigger::Configuration, now);
         self.calculate_routes(now);
         self.settle(now);
-    }
-
-    /// An LSA of the topology is another than before.
-    pub(super) fn note_change(&mut self, at: LsaRef, change: Change, now: Time) {
-        if change != Change::None {
-            self.topology_changed(at, now);
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! LSAs that do not age (RFC 1793), and the interface states of a tunnel (RFC 2328 section 9.3).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use molt_routing::ospf::consts::{DO_NOT_AGE, MAX_AGE};
-use molt_routing::ospf::lsa::{LsType, Lsa, LsaKey};
+use molt_routing::ospf::lsa::{LsType, Lsa, LsaKey, Scope};
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{Output, State};
 
@@ -109,6 +110,46 @@ fn rfc_1793_section_2_5_the_bit_is_never_originated() {
             assert!(lsa.header.raw_age < DO_NOT_AGE, "{:?}", lsa.header);
         }
     }
+}
+
+#[test]
+fn section_13_3_step_5_inf_trans_delay_is_added_to_the_age_of_what_is_sent() {
+    let key = key(0x0909_0909);
+    let mut net = told(lsa(key, 7));
+    // Five seconds have passed, also since it reached node 2.
+    net.run_for(Duration::from_millis(10));
+    assert_eq!([1, 2].map(|node| net.header(node, key).unwrap().age()), [12, 13]);
+    // One second more makes it MaxAge, and who gets it so lets go of it.
+    net.inject(0, 1, PacketBody::Update(vec![Lsa::new(key, 2, MAX_AGE - 1, Arc::from(vec![1]))])).unwrap();
+    net.run_for(Duration::from_millis(500));
+    assert_eq!(
+        [1, 2].map(|node| net.header(node, key).map(|header| header.age())),
+        [Some(MAX_AGE - 1), None]
+    );
+}
+
+/// RFC 5243 section 2: what the neighbour has just described need not be described to it.
+#[test]
+fn rfc_5243_no_lsa_is_described_in_both_directions() {
+    let mut net = Net::chain(6);
+    net.run_for(Duration::from_secs(20));
+    assert!(net.is_settled(), "{}", net.unsettled());
+    net.down(2);
+    let since = net.sent.len();
+    net.up(2);
+    net.run_for(Duration::from_secs(5));
+    let listed = |(node, link): (usize, molt_mesh::LinkId)| {
+        let sent = net.sent_since(since, node, link).into_iter();
+        let headers = sent.filter_map(|(_, body)| match body {
+            PacketBody::Description(description) => Some(description.headers),
+            _ => None,
+        });
+        let keys = headers.flatten().map(|header| (header.key, header.seq));
+        keys.filter(|(key, _)| key.ls_type.scope() == Scope::Area).collect::<BTreeSet<_>>()
+    };
+    let [a, b] = net.wires[2].ends.map(listed);
+    assert!(a.len() + b.len() >= 18, "{} and {}", a.len(), b.len());
+    assert_eq!(a.intersection(&b).count(), 0);
 }
 
 /// RFC 2328 section 9.3 for a point-to-point interface: InterfaceUp and InterfaceDown in its two states. The other events

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use molt_mesh::Time;
-use molt_routing::ospf::consts::{LS_REFRESH_TIME, MAX_LINK_METRIC};
-use molt_routing::ospf::lsa::{Body, GraceLsa, GraceReason, LsType, Lsa, LsaKey};
+use molt_routing::ospf::consts::{LS_REFRESH_TIME, MAX_LINK_METRIC, options};
+use molt_routing::ospf::lsa::{Body, GraceLsa, GraceReason, LsType, Lsa, LsaKey, RouterLsa};
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{BfdEvent, Config, Output, RestartHelper, State};
 
@@ -185,6 +185,9 @@ fn rfc_3623_section_2_2_the_end_of_the_grace_period_ends_the_restart() {
     net.run_while(100 * SECOND, |net| ended(net).is_some());
     assert_eq!(ended(&net), Some((false, "the grace period is over")));
     assert_eq!(net.now.since(start), 90 * SECOND);
+    // (3): until then the table from before the restart is in force.
+    let of_restart = net.events.iter().filter(|(at, node, _)| *node == 1 && *at < net.now);
+    assert!(!of_restart.into_iter().any(|(.., event)| *event == Output::FibChanged));
     // Nobody was helped beyond it, and node 1 says what is.
     net.run_for(60 * SECOND);
     let lsas = net.nodes[0].database(net.now).lsas;
@@ -225,6 +228,16 @@ fn rfc_3623_section_3_2_the_end_of_the_grace_period_ends_the_help() {
         assert!(!net.fib(node).contains_key(&crate::rig::prefix(1)));
     }
     assert_eq!(net.state(0, link(1)), State::Down, "silent for longer than the dead interval");
+}
+
+#[test]
+fn rfc_3623_section_3_a_hello_during_the_grace_period_does_not_shorten_it_to_the_dead_interval() {
+    let mut net = chain();
+    planned(&mut net, 120, SECOND);
+    one_way(&mut net);
+    net.run_for(60 * SECOND);
+    assert_unnoticed(&net);
+    assert_eq!(net.state(2, link(4)), State::Init);
 }
 
 #[test]
@@ -284,6 +297,16 @@ fn rfc_3623_section_3_2_step_3_a_refresh_and_a_prefix_are_no_change_of_the_topol
     assert_eq!(help(&net, 2), []);
 }
 
+/// It is told by the neighbour, not to it.
+#[test]
+fn rfc_3623_section_3_2_step_3_what_the_neighbour_says_about_itself_ends_no_help() {
+    let mut net = chain();
+    planned(&mut net, 120, SECOND);
+    let body = RouterLsa { bits: 0, options: options::ROUTER, links: Vec::new() }.encode();
+    net.inject(0, 0, PacketBody::Update(vec![Lsa::new(router_lsa(1), 7, 0, body.into())])).unwrap();
+    assert_eq!(help(&net, 0), [(true, "the neighbour restarts")]);
+}
+
 /// Node 0 hears a Grace-LSA of node 1, which is silent otherwise.
 fn hears_grace(net: &mut Net, age: u16) -> Vec<(bool, &'static str)> {
     let key = LsaKey { ls_type: LsType::GRACE, router: router_id(1), id: 2 };
@@ -341,13 +364,21 @@ fn rfc_5882_section_4_3_a_bfd_session_that_goes_down_during_the_grace_period_say
     net.run_for(5 * SECOND);
     assert_unnoticed(&net);
     assert_as_before(&net);
-    // With the grace period ends the patience, or when the neighbour's BFD outlives its control plane.
-    planned(&mut net, 120, SECOND);
-    net.bfd(1, BfdEvent::Up);
-    net.with(2, |ospf, now| ospf.handle_bfd(link(4), BfdEvent::PathDown, now));
-    assert_eq!(net.state(2, link(4)), State::Down);
-    net.run_for(121 * SECOND);
+    // With the grace period ends the patience.
+    net.bfd(0, BfdEvent::Up);
+    net.with(0, |ospf, now| ospf.handle_bfd(link(1), BfdEvent::Down, now));
     assert_eq!(net.state(0, link(1)), State::Down);
+}
+
+/// Section 4.3.2: the C bit says that the neighbour's BFD goes on while its control plane restarts.
+#[test]
+fn rfc_5882_section_4_3_a_session_that_outlives_the_control_plane_ends_the_help() {
+    let mut net = chain();
+    net.bfd(0, BfdEvent::Up);
+    planned(&mut net, 120, SECOND);
+    net.with(0, |ospf, now| ospf.handle_bfd(link(1), BfdEvent::PathDown, now));
+    assert_eq!(net.state(0, link(1)), State::Down);
+    assert_eq!(help(&net, 0).last(), Some(&(false, "BFD down")));
 }
 
 #[test]

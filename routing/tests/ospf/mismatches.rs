@@ -86,19 +86,24 @@ fn a_mismatch_that_is_adopted_says_so() {
 
 #[test]
 fn section_10_6_both_mtus_are_shown_and_a_smaller_one_is_used() {
-    let with = |mtu, text: &str| {
+    let with = |mtus: &[u16], text: &str| {
         let mut net = alone();
         let neighbors = vec![router_id(0)];
         net.inject(0, 0, PacketBody::Hello(Hello { neighbors, ..hello() })).unwrap();
         let flags = description::I | description::M | description::MS;
-        let first = Description { options: options::ROUTER, mtu, flags, seq: 7, headers: Vec::new() };
-        let _ = net.inject(0, 0, PacketBody::Description(first));
+        for mtu in mtus {
+            let (options, mtu) = (options::ROUTER, *mtu);
+            let first = Description { options, mtu, flags, seq: 7, headers: Vec::new() };
+            let _ = net.inject(0, 0, PacketBody::Description(first));
+        }
         assert_eq!(shown(&net).concat(), text);
     };
-    with(1420, "MTU ours 1280, theirs 1420");
-    with(1200, "MTU ours 1280, theirs 1200 (used)");
-    with(1280, "");
-    with(0, "");
+    with(&[1420], "MTU ours 1280, theirs 1420");
+    with(&[1200], "MTU ours 1280, theirs 1200 (used)");
+    with(&[1280], "");
+    with(&[0], "");
+    // It gave in.
+    with(&[1420, 1280], "");
 }
 
 #[test]
@@ -152,6 +157,15 @@ fn what_is_overcome_is_no_longer_shown() {
     let other = &net.nodes[1].interfaces(net.now)[0].mismatches;
     assert_eq!(other[0].mismatch, Mismatch::Mtu { ours: 1420, theirs: 1280 });
     assert!(other[0].mismatch.is_adopted());
+
+    // What was wrong before the neighbour became Full.
+    let mut net = Net::pair();
+    let packet = Packet { router: router_id(1), area: 1, instance: 0, body: PacketBody::Hello(hello()) };
+    let bytes = packet.encode(local(1), ALL_SPF_ROUTERS);
+    net.inject_bytes(0, link(1), local(1), &bytes).unwrap_err();
+    assert_eq!(shown(&net).len(), 1);
+    net.run_for(Duration::from_secs(5));
+    assert_eq!((net.state(0, link(1)), shown(&net).len()), (State::Full, 0));
 
     let quick = Config { hello: Duration::from_secs(2), dead: Duration::from_secs(8), ..config(0) };
     let mut net = Net::with_configs(vec![quick, config(1)], 0);

@@ -18,7 +18,8 @@ struct Rig {
 
 impl Rig {
     fn bytes(&mut self, bytes: &[u8], now: Time) -> Result<Option<Vec<u8>>, Discard> {
-        self.reassembler.handle_fragment(&Packet::new(bytes).unwrap(), now, &mut self.counters)
+        let packet = Packet::new(bytes).map_err(|_| Discard::Malformed)?;
+        self.reassembler.handle_fragment(&packet, now, &mut self.counters)
     }
 
     /// A fragment of `len` bytes, each of which is its own offset.
@@ -58,6 +59,12 @@ fn what_we_fragment_fits_the_mtu_and_is_reassembled_in_any_order() {
         assert_eq!(rig.bytes(last, at(0)), Ok(Some(payload)));
         assert_eq!((rig.reassembler.pending(), rig.counters.total()), (0, 0));
     }
+    // An MTU that leaves no multiple of eight.
+    let parts = fragments(&HEADER.packet(NEXT_HEADER_OSPF, &sequence(3000)), 1285, 1);
+    assert!(parts.iter().all(|part| part.len() <= 1280));
+    let mut rig = Rig::default();
+    let whole: Vec<_> = parts.iter().filter_map(|part| rig.bytes(part, at(0)).unwrap()).collect();
+    assert_eq!(whole, [sequence(3000)]);
 }
 
 #[test]
@@ -109,9 +116,12 @@ fn rfc_5722_an_overlap_discards_the_packet_and_whatever_still_comes_of_it() {
 
 #[test]
 fn rfc_5722_a_packet_has_one_end_and_nothing_beyond_it() {
-    for parts in
-        [[(8, 4, false), (16, 8, true)], [(16, 8, true), (8, 4, false)], [(8, 8, false), (16, 8, false)]]
-    {
+    for parts in [
+        [(8, 4, false), (16, 8, true)],
+        [(16, 8, true), (8, 4, false)],
+        [(8, 8, false), (16, 8, false)],
+        [(16, 8, false), (8, 8, false)],
+    ] {
         let mut rig = Rig::default();
         let [first, second] = parts.map(|(offset, len, more)| rig.part(1, offset, len, more));
         assert_eq!((first, second), (Ok(None), Err(Discard::FragmentOverlap)), "{parts:?}");
