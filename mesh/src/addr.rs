@@ -163,7 +163,11 @@ mod tests {
     #[test]
     fn the_address_of_a_container_follows_from_its_owner_and_index() {
         let owner = *Seed::from_bytes([0; 32]).identity().key();
-        for (index, address) in [(0, "fd00:6d6f:6c74:49ab:6a6f:5cf0:cec9:a824"), (1, "fd00:6d6f:6c74:f884:e6d7:8dcc:c92a:912d"), (65535, "fd00:6d6f:6c74:75ad:6ec5:10b2:c565:96b7")] {
+        for (index, address) in [
+            (0, "fd00:6d6f:6c74:49ab:6a6f:5cf0:cec9:a824"),
+            (1, "fd00:6d6f:6c74:f884:e6d7:8dcc:c92a:912d"),
+            (65535, "fd00:6d6f:6c74:75ad:6ec5:10b2:c565:96b7"),
+        ] {
             let derived = MeshAddr::of_container(&owner, index);
             assert_eq!((derived.to_string(), derived.class()), (address.into(), TrustClass::Container));
         }

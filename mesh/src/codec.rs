@@ -213,7 +213,14 @@ mod tests {
     #[test]
     fn reads_what_was_written() {
         let mut w = Writer::default();
-        w.u8(1).u16(0x0203).u24(0x04_0506).u32(0x0708_090a).u64(12).u128(11).bytes(b"xy").patch_u16(1, 0xbeef);
+        w.u8(1)
+            .u16(0x0203)
+            .u24(0x04_0506)
+            .u32(0x0708_090a)
+            .u64(12)
+            .u128(11)
+            .bytes(b"xy")
+            .patch_u16(1, 0xbeef);
         let bytes = w.finish();
         let mut r = Reader::new(&bytes);
         assert_eq!(r.u8(), Ok(1));

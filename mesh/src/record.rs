@@ -166,7 +166,7 @@ impl Agent {
         let mut w = Writer::with_capacity(MAX_LEN);
         w.u8(VERSION).u8(0).u16(length).u32(self.draw).u32(self.router_id().0).u64(self.seq);
         w.u64(self.expiry).bytes(self.key.as_bytes()).bytes(self.wireguard.as_bytes()).bytes(&payload);
-        while w.len() % 4 != 0 {
+        while !w.len().is_multiple_of(4) {
             w.u8(0);
         }
         let bytes = identity.sign(CONTEXT, w.finish());
@@ -337,7 +337,7 @@ impl Payload {
             [self.addresses.len(), self.endpoints.len(), self.services.len(), self.capabilities.len()];
         let words = self.capabilities.iter().chain(self.services.iter().map(|service| &service.name));
         if lists.iter().any(|len| *len > MAX_LIST)
-            || !words.chain([&self.region].into_iter().filter(|it| !it.is_empty())).all(is_word)
+            || !words.chain([&self.region].into_iter().filter(|it| !it.is_empty())).all(|word| is_word(word))
             || !self.name.is_empty() && !is_name(&self.name)
         {
             return Err(RecordReject::Field);
@@ -381,7 +381,7 @@ impl ServiceField {
 }
 
 /// What ends up on an operator's terminal.
-fn is_word(text: &String) -> bool {
+fn is_word(text: &str) -> bool {
     (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -16,6 +16,8 @@
 //! | `originate` | our own LSAs and their pace | what we want to say |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
 //! | `delay` | when to calculate (RFC 8405) | its timers |
+//! | [`origin`] | who may announce what: records, signed topology, clashes of router ids | everything that was verified |
+//! | [`events`] | what went wrong, for operators | the last events |
 //! | [`view`] | what operators see | |
 //!
 //! A received packet enters at [`Ospf::handle_packet`], is checked and decoded, and is handed to the chapter of its kind.
@@ -66,12 +68,14 @@ use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
 pub mod consts;
 mod delay;
+pub mod events;
 mod exchange;
 mod flood;
 mod interface;
 pub mod lsa;
 mod lsdb;
 mod neighbor;
+pub mod origin;
 mod originate;
 pub mod packet;
 mod spf;
@@ -84,6 +88,7 @@ use consts::{AREA, INSTANCE};
 use delay::Delay;
 use interface::Interface;
 use lsdb::{LsaRef, Lsdb};
+use origin::{Clash, Member, Origins, OwnOrigin, Shares};
 use originate::{LS_SPACING, Own};
 use packet::PacketBody;
 use spf::Spf;
@@ -96,7 +101,7 @@ const LEAVE: Duration = LS_SPACING;
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// What is the same for all links.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Router ID, not 0.
     pub router_id: RouterId,
@@ -112,6 +117,9 @@ pub struct Config {
     /// RxmtInterval: wait before the first repetition of whatever was not answered. 1 s on the mesh, above any round trip
     /// and the delay of acknowledgments, and below the patience of a user.
     pub rxmt: Duration,
+    /// What makes us a member of the mesh, with a Router ID drawn from our key; `None` for a plain OSPFv3 router, which
+    /// proves nothing and believes what it is told about addresses of the mesh.
+    pub member: Option<Member>,
     /// Seed of all randomness: the first DD sequence numbers, and the jitter of refreshes.
     pub seed: u64,
 }
@@ -171,6 +179,19 @@ pub enum Output {
         /// Why, for the log.
         reason: &'static str,
     },
+    /// A record of ours came back that is not older than the one we have: [`Ospf::set_record`] wants one with a higher
+    /// number.
+    RecordOutdated {
+        /// The number of the one that came back.
+        seq: u64,
+    },
+    /// After a clash we have another Router ID: [`Ospf::set_record`] wants a record for it, and a restart must not undo it.
+    RouterIdChanged {
+        /// The new one.
+        router_id: RouterId,
+        /// How often it was drawn.
+        draw: u32,
+    },
     /// After [`Ospf::shutdown`]: nothing more will come.
     ShutdownComplete,
     /// A packet for the neighbour at the other end of a tunnel.
@@ -196,6 +217,10 @@ enum Stage {
     Flushing {
         stop_at: Time,
     },
+    /// Own LSAs are flushed because another router has our id; at this time at the latest we take another.
+    Redrawing {
+        at: Time,
+    },
     Stopped,
 }
 
@@ -209,6 +234,10 @@ pub struct Ospf {
     lsdb: Lsdb,
     /// What we want to say; what we said is in `lsdb`.
     own: BTreeMap<LsaRef, Own>,
+    origins: Origins,
+    own_origin: OwnOrigin,
+    shares: Shares,
+    clash: Clash,
     spf: Spf,
     delay: Delay,
     outputs: VecDeque<Output>,
@@ -222,6 +251,10 @@ impl Ospf {
         let mut ospf = Self {
             rng: fastrand::Rng::with_seed(config.seed),
             spf: Spf::new(config.router_id),
+            origins: Origins::new(config.member.clone()),
+            own_origin: OwnOrigin::new(now),
+            shares: Shares::default(),
+            clash: Clash::default(),
             config,
             stage: Stage::Running,
             interfaces: BTreeMap::new(),
@@ -231,6 +264,11 @@ impl Ospf {
             outputs: VecDeque::new(),
             counters: Counters::default(),
         };
+        if ospf.origins.member.is_some() {
+            ospf.lsdb.limit_unvouched();
+            ospf.lsdb.set_vouched(ospf.config.router_id, true);
+            ospf.note_stock(now);
+        }
         ospf.update_own_lsas(now);
         ospf.calculate_routes(now);
         ospf.settle(now);
@@ -254,6 +292,7 @@ impl Ospf {
             self.interface_down(link, "the link was configured anew", now);
             self.interface_up(link, now);
         }
+        self.note_stock(now);
         self.schedule_spf(SpfTrigger::Configuration, now);
         self.update_own_lsas(now);
         self.settle(now);
@@ -347,6 +386,7 @@ impl Ospf {
             return Err(Reject::Instance);
         }
         if packet.router == self.config.router_id {
+            self.clash_with_neighbor(link, src, now);
             return Err(Reject::OwnRouterId);
         }
         let known = interface.neighbor.as_ref().is_some_and(|neighbor| neighbor.router == packet.router);
@@ -380,6 +420,7 @@ impl Ospf {
         match self.stage {
             Stage::Leaving { flush_at } if flush_at <= now => self.flush_own_lsas(now),
             Stage::Flushing { stop_at } if stop_at <= now => self.stop(now),
+            Stage::Redrawing { at } if at <= now => self.settle(now),
             _ => {}
         }
         if self.delay.take_due(now) {
@@ -417,9 +458,11 @@ impl Ospf {
         }
         consider(self.lsdb.deadline(), "age an LSA");
         consider(self.delay.deadline(), "calculate routes");
+        consider(self.origins.deadline(), "end what was verified");
         match self.stage {
             Stage::Leaving { flush_at } => consider(Some(flush_at), "flush own LSAs"),
             Stage::Flushing { stop_at } => consider(Some(stop_at), "stop"),
+            Stage::Redrawing { at } => consider(Some(at), "take another router id"),
             Stage::Running | Stage::Stopped => {}
         }
         next
@@ -472,6 +515,7 @@ impl Ospf {
 
     /// Brings the consequences of an input to an end.
     fn settle(&mut self, now: Time) {
+        self.reconcile_origins(now);
         self.originate_due(now);
         let links: Vec<LinkId> = self.interfaces.keys().copied().collect();
         for link in &links {
@@ -485,6 +529,10 @@ impl Ospf {
         }
         if matches!(self.stage, Stage::Flushing { .. }) && self.is_flushed() {
             self.stop(now);
+        }
+        if self.has_left_router_id(now) {
+            self.take_router_id(now);
+            self.settle(now);
         }
     }
 }

@@ -11,10 +11,7 @@ fn agent(identity: &Identity) -> Agent {
         key: *identity.key(),
         wireguard: *identity.node_public(),
         draw: 3,
-        addresses: vec![
-            "fd00:6d6f:6c74:daa4:6e88:46c5:4af7:9268".parse().unwrap(),
-            identity.address(),
-        ],
+        addresses: vec!["fd00:6d6f:6c74:daa4:6e88:46c5:4af7:9268".parse().unwrap(), identity.address()],
         name: Some("alpha".into()),
         endpoints: vec!["192.0.2.1:51820".parse().unwrap(), "[2001:db8::1]:51820".parse().unwrap()],
         services: vec![Service { name: "rpc".into(), port: 6800, protocol: 6 }],

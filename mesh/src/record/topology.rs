@@ -88,7 +88,7 @@ impl Topology {
         for lsa in covered {
             w.u16(lsa.ls_type).u32(lsa.id).bytes(&lsa.digest);
         }
-        while w.len() % 4 != 0 {
+        while !w.len().is_multiple_of(4) {
             w.u8(0);
         }
         identity.sign(CONTEXT, w.finish())
@@ -111,7 +111,8 @@ impl Topology {
         for _ in 0..count {
             covered.push(Covered { ls_type: r.u16()?, id: r.u32()?, digest: r.array()? });
         }
-        if r.left() >= 4 || r.rest().iter().any(|byte| *byte != 0) || signed.content.len() % 4 != 0 {
+        if r.left() >= 4 || r.rest().iter().any(|byte| *byte != 0) || !signed.content.len().is_multiple_of(4)
+        {
             return Err(TopologyReject::Length);
         }
         let keys = covered.iter().map(|lsa| (lsa.ls_type, lsa.id));

@@ -10,6 +10,7 @@ use super::consts::{DESCRIPTION_LEN, LSA_HEADER_LEN, REQUEST_LEN, description, o
 use super::lsa::LsaKey;
 use super::lsdb::{LsaRef, MAX_LSAS};
 use super::neighbor::{Event, State};
+use super::origin::has_room;
 use super::packet::{Description, PacketBody, Reject};
 
 /// One exchange of descriptions with a neighbour.
@@ -50,6 +51,17 @@ impl Exchange {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         [self.resend_at, self.free_at].into_iter().flatten().min()
+    }
+
+    /// Takes what is to be described next. Proofs come first, so that they are the first to be known at the other end: what
+    /// nobody answers for has little room there.
+    fn next_described(&mut self) -> Option<LsaRef> {
+        let (first, last) = (LsaRef::area(*LsaKey::PROOFS.start()), LsaRef::area(*LsaKey::PROOFS.end()));
+        let proof = self.summary.range(first..=last).next().copied();
+        match proof {
+            Some(at) => self.summary.take(&at),
+            None => self.summary.pop_first(),
+        }
     }
 
     pub(super) fn left(&self) -> usize {
@@ -192,7 +204,9 @@ impl Ospf {
             let newer = match self.lsdb.get(&at) {
                 Some(entry) => header.compare(&entry.header(now)),
                 // What there is no room for need not be asked for either.
-                None if !self.lsdb.has_room(&at, header.length) || neighbor.requests.len() >= MAX_LSAS => {
+                None if !has_room(&self.lsdb, &self.origins, &at, header.length)
+                    || neighbor.requests.len() >= MAX_LSAS =>
+                {
                     self.counters.lsas_without_room += 1;
                     continue;
                 }
@@ -240,7 +254,7 @@ impl Ospf {
         let exchange = &mut neighbor.exchange;
         let mut headers = Vec::new();
         while headers.len() < room.max(1)
-            && let Some(at) = exchange.summary.pop_first()
+            && let Some(at) = exchange.next_described()
         {
             match self.lsdb.get(&at) {
                 // It was listed when it was younger; flooding takes care of it (section 14).
@@ -303,7 +317,9 @@ impl Ospf {
         if !neighbor.asked.is_empty() && !due {
             return;
         }
-        let keys: Vec<LsaKey> = requests.keys().take(room.max(1)).copied().collect();
+        let proofs = requests.range(LsaKey::PROOFS).map(|(key, _)| key);
+        let others = requests.keys().filter(|key| !LsaKey::PROOFS.contains(key));
+        let keys: Vec<LsaKey> = proofs.chain(others).take(room.max(1)).copied().collect();
         neighbor.asked = keys.iter().copied().collect();
         neighbor.request_at = Some(now + rxmt);
         self.transmit(link, PacketBody::Request(keys));

@@ -214,9 +214,13 @@ impl Ospf {
         }
         neighbor.inactivity_at = now + interface.dead;
         neighbor.address = src;
+        let is_new = neighbor.state == State::Down;
         let other_interface = neighbor.interface != hello.interface;
         neighbor.interface = hello.interface;
         self.neighbor_event(link, Event::HelloReceived, "hello received", now);
+        if is_new {
+            self.note_stock(now);
+        }
         if hello.neighbors.contains(&self.config.router_id) {
             self.neighbor_event(link, Event::TwoWayReceived, "the neighbour has heard us", now);
         } else {

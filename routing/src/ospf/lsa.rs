@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use molt_mesh::codec::{Reader, Short, Writer};
@@ -50,6 +51,10 @@ impl LsType {
     pub const INTRA_AREA_PREFIX: Self = Self(0x2009);
     /// AS-External-LSA.
     pub const AS_EXTERNAL: Self = Self(0x4005);
+    /// Agent record (Link State ID 0) and delegations: U-bit, area scope, function 8176, which is left to experiments.
+    pub const AGENT_RECORD: Self = Self(0xbff0);
+    /// Signed topology: U-bit, area scope, function 8177.
+    pub const TOPOLOGY_SIGNATURE: Self = Self(0xbff1);
     /// Router Information LSA with area scope and the U-bit (RFC 7770 section 2.2).
     pub const ROUTER_INFORMATION: Self = Self(0xa00c);
 
@@ -99,6 +104,12 @@ pub struct LsaKey {
 }
 
 impl LsaKey {
+    /// Records, delegations and signatures: what proves the rest.
+    pub(super) const PROOFS: RangeInclusive<Self> = RangeInclusive::new(
+        Self { ls_type: LsType::AGENT_RECORD, router: RouterId(0), id: 0 },
+        Self { ls_type: LsType::TOPOLOGY_SIGNATURE, router: RouterId(u32::MAX), id: u32::MAX },
+    );
+
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Short> {
         let ls_type = LsType(r.u16()?);
         let id = r.u32()?;

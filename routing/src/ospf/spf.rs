@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use molt_mesh::fib::FibBuilder;
-use molt_mesh::{Fib, LinkId, MESH_PREFIX, Prefix, RouterId, Time};
+use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
 use super::consts::{link_type, options, prefix_options};
-use super::lsa::{Body, LsType, LsaKey, LsaPrefix, RouterLink};
+use super::lsa::{Body, LsType, LsaKey, RouterLink};
 use super::lsdb::Lsdb;
-use super::view::{RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger};
+use super::origin::Usable;
+use super::view::{RejectedRoute, Route, SpfRun, SpfTrigger};
 use super::{Ospf, Output};
 
 /// Equal-cost next hops of one route. BIRD installs as many; more do not spread better over a degree of eight.
@@ -21,6 +22,8 @@ const MAX_NEXT_HOPS: usize = 16;
 const MAX_SETS: usize = 10_000;
 /// Below this many vertices without LSAs they are not worth a new graph.
 const MIN_COMPACT: usize = 1_000;
+/// Refused prefixes that are remembered for the operator.
+const MAX_REJECTED: usize = 256;
 /// Runs that are remembered for the operator.
 const LOG: usize = 32;
 
@@ -144,15 +147,14 @@ impl VertexId {
 }
 
 impl Row {
-    fn read(lsdb: &Lsdb, id: VertexId, now: Time) -> Option<Self> {
+    fn read(usable: &Usable<'_>, id: VertexId) -> Option<Self> {
         let (ls_type, router) = match id {
             VertexId::Network(router, _) => (LsType::NETWORK, router),
             VertexId::Router(router) => (LsType::ROUTER, router),
         };
         let mut row: Option<Self> = None;
-        for (_, entry) in lsdb.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
-            match &entry.body {
-                _ if entry.is_max_age(now) => {}
+        for (_, body) in usable.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
+            match body {
                 Body::Network(lsa) => {
                     let links = lsa.routers.iter().map(|router| (VertexId::Router(*router), 0));
                     return Some(Self { options: options::ROUTER, links: links.collect() });
@@ -189,7 +191,7 @@ impl Graph {
     }
 
     /// Forgets vertices whose LSAs are gone when they are the larger part.
-    fn compact(&mut self, lsdb: &Lsdb, root: RouterId, now: Time) {
+    fn compact(&mut self, usable: &Usable<'_>, root: RouterId) {
         let live = self.vertices.iter().filter(|vertex| vertex.live).count();
         if self.vertices.len() < 2 * live + MIN_COMPACT {
             return;
@@ -198,13 +200,13 @@ impl Graph {
             self.vertices.iter().filter(|vertex| vertex.live).map(|vertex| vertex.id).collect();
         *self = Self::new(root);
         for id in ids {
-            self.update(lsdb, id, now);
+            self.update(usable, id);
         }
     }
 
     /// Makes the row of one vertex anew after its LSAs changed.
-    fn update(&mut self, lsdb: &Lsdb, id: VertexId, now: Time) {
-        let row = Row::read(lsdb, id, now);
+    fn update(&mut self, usable: &Usable<'_>, id: VertexId) {
+        let row = Row::read(usable, id);
         if row.is_none() && !self.index.contains_key(&id) {
             return;
         }
@@ -220,7 +222,7 @@ impl Graph {
             if !self.has_edge(to, at)
                 && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
             {
-                self.set_row(to, Row::read(lsdb, id, now));
+                self.set_row(to, Row::read(usable, id));
             }
         }
     }
@@ -387,6 +389,20 @@ impl Spf {
         }
     }
 
+    /// Begins as another router; the routes stay until the next calculation.
+    pub(super) fn restart(&mut self, root: RouterId, lsdb: &Lsdb) {
+        self.graph = Graph::new(root);
+        self.tree = Tree::default();
+        let vertices = lsdb.of_type(LsType::ROUTER).chain(lsdb.of_type(LsType::NETWORK));
+        self.changed = vertices.filter_map(|(key, _)| VertexId::of(key)).collect();
+    }
+
+    /// Distance and next hops of what a prefix LSA hangs on.
+    pub(super) fn path(&self, key: &LsaKey, referenced: &LsaKey) -> Option<(u32, &[LinkId])> {
+        let (distance, set) = self.tree.distance(&self.graph, referenced_vertex(key, referenced)?)?;
+        Some((distance, self.sets.get(set)))
+    }
+
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
         self.routes.iter().map(|route| Route {
             prefix: route.prefix,
@@ -488,10 +504,11 @@ impl Ospf {
         if forget_sets {
             self.spf.sets = NextHopSets::new();
         }
+        let usable = Usable { lsdb: &self.lsdb, origins: &self.origins, now };
         for id in std::mem::take(&mut self.spf.changed) {
-            self.spf.graph.update(&self.lsdb, id, now);
+            self.spf.graph.update(&usable, id);
         }
-        self.spf.graph.compact(&self.lsdb, self.config.router_id, now);
+        self.spf.graph.compact(&usable, self.config.router_id);
         let root_links: Vec<RootLink> = self
             .interfaces
             .iter()
@@ -511,34 +528,41 @@ impl Ospf {
             own.map(|prefix| Offer { prefix: *prefix, cost: 0, origin, set: LOCAL }).collect();
         let mut rejected = Vec::new();
         let allowed = self.allowed_prefixes();
-        for (key, entry) in self.lsdb.of_type(LsType::INTRA_AREA_PREFIX) {
-            let Body::IntraAreaPrefix(lsa) = &entry.body else { continue };
-            if key.router == self.config.router_id || entry.is_max_age(now) {
+        let usable = Usable { lsdb: &self.lsdb, origins: &self.origins, now };
+        for (key, body) in usable.of_type(LsType::INTRA_AREA_PREFIX) {
+            let Body::IntraAreaPrefix(lsa) = body else { continue };
+            if key.router == self.config.router_id {
                 continue;
             }
-            let Some(vertex) = referenced_vertex(key, &lsa.referenced) else { continue };
+            let Some(vertex) = referenced_vertex(&key, &lsa.referenced) else { continue };
             let Some((distance, set)) = self.spf.tree.distance(&self.spf.graph, vertex) else { continue };
             let allow = allowed.get(&key.router).map(Vec::as_slice);
             for advertised in lsa.prefixes.iter().filter(|prefix| prefix.options & prefix_options::NU == 0) {
-                match usable_prefix(advertised, allow) {
+                match self.origins.permits(key.router, advertised, allow, now) {
                     Ok(prefix) => {
                         let cost = distance.saturating_add(advertised.metric.into());
                         offers.push(Offer { prefix, cost, origin: key.router, set });
                     }
-                    Err(reason) => {
+                    Err(reason) if rejected.len() < MAX_REJECTED => {
                         let prefix = Prefix::new(advertised.addr, advertised.len);
                         rejected.push(RejectedRoute { prefix, router: key.router, reason });
                     }
+                    Err(_) => {}
                 }
             }
         }
-        self.spf.rejected = rejected;
+        let before = std::mem::replace(&mut self.spf.rejected, rejected);
+        for RejectedRoute { prefix, router, reason } in &self.spf.rejected {
+            if !before.iter().any(|it| (it.router, it.prefix, it.reason) == (*router, *prefix, *reason)) {
+                self.origins.tell_rejected(*router, *prefix, *reason, now);
+            }
+        }
         offers
     }
 
     /// What the routers behind our stock links may announce. They have no record that proves an address theirs, so the
     /// operator's word stands for it.
-    fn allowed_prefixes(&self) -> BTreeMap<RouterId, Vec<Prefix>> {
+    pub(super) fn allowed_prefixes(&self) -> BTreeMap<RouterId, Vec<Prefix>> {
         let mut allowed: BTreeMap<RouterId, Vec<Prefix>> = BTreeMap::new();
         for interface in self.interfaces.values().filter(|interface| interface.config.stock) {
             if let Some(neighbor) = &interface.neighbor {
@@ -547,18 +571,6 @@ impl Ospf {
         }
         allowed
     }
-}
-
-/// The prefix of an advertisement that may be used. `allow` is what a stock router may announce.
-fn usable_prefix(advertised: &LsaPrefix, allow: Option<&[Prefix]>) -> Result<Prefix, RouteReject> {
-    let prefix = advertised.prefix().ok_or(RouteReject::InvalidPrefix)?;
-    if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
-        return Err(RouteReject::OutsideMesh);
-    }
-    if allow.is_some_and(|allow| !allow.iter().any(|allow| allow.covers(&prefix))) {
-        return Err(RouteReject::NotAllowed);
-    }
-    Ok(prefix)
 }
 
 fn referenced_vertex(key: &LsaKey, referenced: &LsaKey) -> Option<VertexId> {

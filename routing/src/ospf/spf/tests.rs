@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::lsa::{Lsa, RouterLsa};
 use super::super::lsdb::LsaRef;
+use super::super::origin::Origins;
 use super::*;
 
 const ROUTERS: u32 = 12;
@@ -49,7 +50,7 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
     for seed in 0..200 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let now = Time::ZERO;
-        let mut lsdb = Lsdb::default();
+        let (mut lsdb, origins) = (Lsdb::default(), Origins::default());
         let mut graph = Graph::new(router(0));
         let root_links: Vec<RootLink> = (1..4)
             .map(|number| RootLink {
@@ -78,7 +79,7 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
                 let body = RouterLsa { bits: 0, options, links }.encode();
                 lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
             }
-            graph.update(&lsdb, VertexId::Router(router(number)), now);
+            graph.update(&Usable { lsdb: &lsdb, origins: &origins, now }, VertexId::Router(router(number)));
             let tree = Tree::calculate(&graph, &root_links, &mut NextHopSets::new());
             let found: BTreeMap<RouterId, u32> = (1..ROUTERS)
                 .filter_map(|number| {
@@ -94,16 +95,16 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
 #[test]
 fn vertices_without_lsas_do_not_pile_up() {
     let now = Time::ZERO;
-    let mut lsdb = Lsdb::default();
+    let (mut lsdb, origins) = (Lsdb::default(), Origins::default());
     let mut graph = Graph::new(router(0));
     for number in 1..5_000 {
         let key = LsaKey { ls_type: LsType::ROUTER, router: router(number), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: Vec::new() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
-        graph.update(&lsdb, VertexId::Router(router(number)), now);
+        graph.update(&Usable { lsdb: &lsdb, origins: &origins, now }, VertexId::Router(router(number)));
         lsdb.remove(&LsaRef::area(key));
-        graph.update(&lsdb, VertexId::Router(router(number)), now);
-        graph.compact(&lsdb, router(0), now);
+        graph.update(&Usable { lsdb: &lsdb, origins: &origins, now }, VertexId::Router(router(number)));
+        graph.compact(&Usable { lsdb: &lsdb, origins: &origins, now }, router(0));
         assert!(graph.vertices.len() <= 2 * MIN_COMPACT);
     }
 }
