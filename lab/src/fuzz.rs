@@ -214,7 +214,7 @@ pub fn api_request(data: &[u8]) {
 /// An answer on the control socket, and what `molt` prints of it: the first byte chooses the kind.
 pub fn api_answer(data: &[u8]) {
     let [kind, line @ ..] = data else { return };
-    match kind % 11 {
+    match kind % 13 {
         0 => answer(line, |answer: &api::Status| render::status(answer)),
         1 => answer(line, |answer: &api::Peers| render::peers(answer)),
         2 => answer(line, |answer: &api::Routes| render::routes(answer)),
@@ -225,7 +225,9 @@ pub fn api_answer(data: &[u8]) {
         7 => answer(line, |answer: &api::Counters| render::counters(answer, true)),
         8 => answer(line, |answer: &api::Reloaded| render::reloaded(answer)),
         9 => answer(line, |answer: &api::ProbeLine| render::ping_line(answer) + &render::trace_line(answer)),
-        _ => answer(line, |answer: &api::Id| render::id(answer)),
+        10 => answer(line, |answer: &api::Id| render::id(answer)),
+        11 => answer(line, |answer: &api::OspfEvents| render::ospf_events(answer)),
+        _ => answer(line, |answer: &api::RouteExplanation| render::route_explanation(answer)),
     }
 }
 

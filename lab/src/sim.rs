@@ -5,12 +5,14 @@
 //! can be cut without a word to either end. One seed drives everything, so a failure replays.
 
 pub mod engine;
+mod memo;
 mod oracle;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshd::config;
@@ -23,6 +25,7 @@ use molt_tun::{Dataplane, NodeConfig};
 
 use crate::topology::Topology;
 use engine::PlainEngine;
+use memo::Memo;
 
 /// How links treat datagrams.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +65,9 @@ impl Default for Options {
     }
 }
 
+/// The time of day at which every simulation starts: some day in 2027.
+const UNIX_MS: u64 = 1_800_000_000_000;
+
 /// A link of the topology, by its position there.
 pub type Edge = usize;
 
@@ -92,6 +98,8 @@ pub struct Sim {
     options: Options,
     seed: u64,
     rng: fastrand::Rng,
+    /// Checks each signature once for all nodes.
+    verifier: Arc<Memo>,
     now: Time,
     members: Vec<Member>,
     by_pair: BTreeMap<(usize, usize), Edge>,
@@ -116,6 +124,7 @@ impl Sim {
         let mut sim = Self {
             by_pair: topology.links.iter().enumerate().map(|(edge, pair)| (*pair, edge)).collect(),
             rng: fastrand::Rng::with_seed(seed),
+            verifier: Arc::default(),
             now: Time::ZERO,
             members: Vec::new(),
             cut: BTreeSet::new(),
@@ -281,7 +290,11 @@ impl Sim {
         );
         let control = Control::new(
             ControlConfig {
-                router_id: identity.router_id(0),
+                identity: identity.clone(),
+                draw: 0,
+                unix_ms: UNIX_MS,
+                verifier: Arc::clone(&self.verifier) as _,
+                rights: Vec::new(),
                 addresses,
                 link_local,
                 name: Some(format!("n{node}")),

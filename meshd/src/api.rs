@@ -28,6 +28,8 @@ pub enum Request {
     Down,
     /// The link-state database.
     OspfDatabase,
+    /// The last security events of routing.
+    OspfEvents,
     /// OSPF neighbours.
     OspfNeighbors,
     /// The last SPF runs.
@@ -40,10 +42,20 @@ pub enum Request {
     Reload,
     /// The forwarding table.
     Routes,
+    /// Why packets to an address go where they go.
+    RoutesExplain(Explain),
     /// This node.
     Status,
     /// Echo requests with rising hop limits.
     Trace(Trace),
+}
+
+/// Parameters of `routes --explain`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// The address.
+    pub address: Ipv6Addr,
 }
 
 /// Parameters of `ping`.
@@ -115,8 +127,12 @@ pub enum Answer {
     Peers(Peers),
     /// To [`Request::Routes`].
     Routes(Routes),
+    /// To [`Request::OspfEvents`].
+    OspfEvents(OspfEvents),
     /// To [`Request::OspfNeighbors`].
     OspfNeighbors(OspfNeighbors),
+    /// To [`Request::RoutesExplain`].
+    RouteExplanation(RouteExplanation),
     /// To [`Request::OspfDatabase`].
     OspfDatabase(OspfDatabase),
     /// To [`Request::OspfSpfLog`].
@@ -141,6 +157,10 @@ pub mod schema {
     pub const PEERS: &str = "molt.peers/1";
     /// Of [`Routes`](super::Routes).
     pub const ROUTES: &str = "molt.routes/1";
+    /// Of [`OspfEvents`](super::OspfEvents).
+    pub const OSPF_EVENTS: &str = "molt.ospf.events/1";
+    /// Of [`RouteExplanation`](super::RouteExplanation).
+    pub const ROUTE_EXPLANATION: &str = "molt.routes.explain/1";
     /// Of [`OspfNeighbors`](super::OspfNeighbors).
     pub const OSPF_NEIGHBORS: &str = "molt.ospf.neighbors/1";
     /// Of [`OspfDatabase`](super::OspfDatabase).
@@ -317,6 +337,88 @@ pub struct RejectedRoute {
     pub router_id: String,
     /// Why it is not used.
     pub reason: String,
+}
+
+/// Why packets to an address go where they go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteExplanation {
+    /// [`schema::ROUTE_EXPLANATION`].
+    pub schema: String,
+    /// The address that was asked for.
+    pub address: Ipv6Addr,
+    /// The route in use.
+    pub route: Option<Route>,
+    /// Everybody who announces the address or a prefix around it.
+    pub claims: Vec<RouteClaim>,
+}
+
+/// Somebody announces an address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteClaim {
+    /// What is announced.
+    pub prefix: String,
+    /// By which router.
+    pub router_id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its identity key, if a verified record tells.
+    pub identity_key: Option<String>,
+    /// Number of its record.
+    pub record_seq: Option<u64>,
+    /// End of its record, in seconds since 1970.
+    pub record_expiry: Option<u64>,
+    /// Counter of the signed list with the announcement.
+    pub signature: Option<u64>,
+    /// Seconds since that list came.
+    pub signature_age_s: Option<u64>,
+    /// Whether the database holds something else than what is signed, which is what is used.
+    pub held: bool,
+    /// Cost of the path and the prefix, if there is a path.
+    pub metric: Option<u32>,
+    /// The equal-cost ways.
+    pub next_hops: Vec<NextHop>,
+    /// `used`, `farther`, `less-specific`, `unreachable` or `rejected`.
+    pub verdict: String,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+}
+
+/// Security events of routing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfEvents {
+    /// [`schema::OSPF_EVENTS`].
+    pub schema: String,
+    /// Oldest first.
+    pub events: Vec<OspfEvent>,
+}
+
+/// One security event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfEvent {
+    /// Milliseconds since then.
+    pub ago_ms: u64,
+    /// What kind of thing, as one word.
+    pub cause: String,
+    /// The router that did it, or in whose name it was done.
+    pub router_id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its identity key, if a verified record tells.
+    pub identity_key: Option<String>,
+    /// The link it came by.
+    pub link: Option<u32>,
+    /// Name of the neighbour on that link.
+    pub via: Option<String>,
+    /// The LSA or prefix it is about.
+    pub subject: String,
+    /// The rule that was broken.
+    pub why: String,
+    /// How many of the same were left out before this one.
+    pub suppressed: u32,
 }
 
 /// OSPF neighbours.

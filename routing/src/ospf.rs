@@ -507,6 +507,12 @@ impl Ospf {
         self.outputs.push_back(Output::ShutdownComplete);
     }
 
+    /// Our Router ID. It changes when another router has it, too.
+    #[must_use]
+    pub const fn router_id(&self) -> RouterId {
+        self.config.router_id
+    }
+
     /// The forwarding table.
     #[must_use]
     pub fn fib(&self) -> &Arc<Fib> {

@@ -100,6 +100,7 @@ pub(super) struct Events {
     /// When each was told last, and how many were not told since.
     told: BTreeMap<(Cause, RouterId), (Time, u32)>,
     total: BTreeMap<Cause, u64>,
+    pushed: u64,
 }
 
 impl Events {
@@ -126,6 +127,12 @@ impl Events {
             kept.pop_front();
         }
         kept.push_back(Event { suppressed, ..event });
+        self.pushed += 1;
+    }
+
+    /// How many were told, kept or not.
+    pub(super) const fn told(&self) -> u64 {
+        self.pushed
     }
 
     /// Oldest first.

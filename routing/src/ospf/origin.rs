@@ -651,6 +651,12 @@ impl Ospf {
         self.origins.events.list()
     }
 
+    /// How many events were told so far, those included that [`Self::events`] has pushed out.
+    #[must_use]
+    pub const fn events_told(&self) -> u64 {
+        self.origins.events.told()
+    }
+
     /// How many events there were of each cause, also those that were not kept.
     #[must_use]
     pub const fn event_counts(&self) -> &BTreeMap<Cause, u64> {
