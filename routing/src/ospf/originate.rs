@@ -226,11 +226,13 @@ impl Ospf {
 
     /// RFC 2328 section 14.1.
     fn flush(&mut self, at: LsaRef, now: Time) {
-        if let Some(own) = self.own.get_mut(&at) {
+        // What is flushed to begin anew (section 12.1.6) is still what we say.
+        let is_over = self.own.get(&at).is_none_or(|own| own.wanted.is_none());
+        if is_over && let Some(own) = self.own.get_mut(&at) {
             self.own_origin.stale |= own.said.take().is_some();
         }
         if self.lsdb.get(&at).is_some_and(|entry| !entry.is_max_age(now)) {
-            if let Some(last) = self.farewell(&at, now) {
+            if is_over && let Some(last) = self.farewell(&at, now) {
                 self.install(at, last, false, now);
                 self.flood(at, None, now);
                 return;

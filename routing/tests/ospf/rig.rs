@@ -10,7 +10,7 @@ use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::record::Agent;
 use molt_mesh::sign::Strict;
 use molt_mesh::{AgentRecord, Identity, LinkId, Prefix, RouterId, Seed, Time};
-use molt_routing::ospf::lsa::{LsaHeader, LsaKey};
+use molt_routing::ospf::lsa::{Lsa, LsaHeader, LsaKey};
 use molt_routing::ospf::origin::Member;
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, Packet, Reject, State};
@@ -237,9 +237,21 @@ impl Net {
         self.drain(node);
     }
 
-    /// What a node was started with.
-    pub(crate) fn config(&self, node: usize) -> &Config {
-        &self.configs[node]
+    /// What a node will be restarted with.
+    pub(crate) fn reconfigure(&mut self, node: usize, change: impl FnOnce(&mut Config)) {
+        change(&mut self.configs[node]);
+    }
+
+    /// What an LSA says, byte for byte: as the last Link State Update had it that its node sent.
+    pub(crate) fn body(&self, node: usize, key: LsaKey) -> Option<Arc<[u8]>> {
+        let header = self.header(node, key)?;
+        self.sent.iter().rev().find_map(|(_, _, _, bytes)| {
+            let Ok(Packet { body: PacketBody::Update(lsas), .. }) = Packet::decode(&bytes[40..]) else {
+                return None;
+            };
+            let same = |lsa: &&Lsa| (lsa.header.key, lsa.header.seq) == (key, header.seq);
+            lsas.iter().find(same).map(|lsa| Arc::clone(lsa.body()))
+        })
     }
 
     /// The address of a node.
