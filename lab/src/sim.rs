@@ -57,11 +57,13 @@ pub struct Options {
     pub bfd: bool,
     /// Cost of each link by its position in the topology; 10 beyond the end.
     pub costs: Vec<u16>,
+    /// Nodes that announce the address of every node as theirs.
+    pub thieves: Vec<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bfd: true, costs: Vec::new() }
+        Self { bfd: true, costs: Vec::new(), thieves: Vec::new() }
     }
 }
 
@@ -276,11 +278,15 @@ impl Sim {
         oracle::check(self)
     }
 
-    fn member(&self, node: usize, lives: u64) -> Member {
+    fn identity(&self, node: usize) -> Identity {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&(node as u64 + 1).to_le_bytes());
         key[8..16].copy_from_slice(&self.seed.to_le_bytes());
-        let identity = Seed::from_bytes(key).identity();
+        Seed::from_bytes(key).identity()
+    }
+
+    fn member(&self, node: usize, lives: u64) -> Member {
+        let identity = self.identity(node);
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
         let addresses = vec![identity.address().ip()];
         let link_local = identity.link_local();
@@ -288,6 +294,10 @@ impl Sim {
             PlainEngine { me: *identity.node_public() },
             NodeConfig { addresses: addresses.clone(), link_local, seed },
         );
+        let others = (0..self.topology.nodes).filter(|_| self.options.thieves.contains(&node));
+        let stolen =
+            others.map(|other| self.identity(other).address().ip()).filter(|it| !addresses.contains(it));
+        let addresses = addresses.iter().copied().chain(stolen).collect();
         let control = Control::new(
             ControlConfig {
                 identity: identity.clone(),

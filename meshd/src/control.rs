@@ -18,7 +18,7 @@ use std::time::Duration;
 use molt_bfd as bfd;
 use molt_mesh::record::Agent;
 use molt_mesh::sign::Verifier;
-use molt_mesh::{Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time};
+use molt_mesh::{Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
 use molt_routing::ospf::origin::{Member, Right};
 use molt_routing::ospf::{self, BfdEvent, LinkConfig as OspfLink, Ospf, State as NeighborState};
 use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Snapshot};
@@ -189,11 +189,20 @@ impl Control {
         self.record_seq = self.record_seq.saturating_add(1).max(unix_ms);
         self.sign_at = now + RECORD_LIFETIME / 3;
         let identity = &self.config.identity;
+        // Whatever else is announced here needs another proof than the record.
+        let is_ours =
+            |address: &MeshAddr| *address == identity.address() || address.class() == TrustClass::Claimed;
         let agent = Agent {
             key: *identity.key(),
             wireguard: *identity.node_public(),
             draw: self.config.draw,
-            addresses: self.config.addresses.iter().filter_map(|addr| MeshAddr::new(*addr)).collect(),
+            addresses: self
+                .config
+                .addresses
+                .iter()
+                .filter_map(|it| MeshAddr::new(*it))
+                .filter(is_ours)
+                .collect(),
             name: self.config.name.clone(),
             endpoints: Vec::new(),
             services: Vec::new(),

@@ -27,7 +27,7 @@
 //! # Supported
 //!
 //! RFC 5340, RFC 2328 (procedures), RFC 5838 (instance ids of the IPv6 unicast range: only 0), RFC 5882 (BFD as client),
-//! RFC 6987 (max metric), RFC 7770 and 5642 (hostname), RFC 8405 (SPF back-off), RFC 4222 (windows and back-off in
+//! RFC 6987 (max metric), RFC 7503 section 7 (duplicate router ids, decided by keys), RFC 7770 and 5642 (hostname), RFC 8405 (SPF back-off), RFC 4222 (windows and back-off in
 //! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs).
 //!
 //! # Deviations, each on purpose
@@ -45,7 +45,11 @@
 //! - An interface has one neighbour: a tunnel has one peer. Another Router ID on it replaces the neighbour.
 //! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel
 //!   proves the neighbour better than a hop limit does.
-//! - The number of LSAs is bounded, in all and for each originator. One too many is acknowledged and forgotten.
+//! - The number of LSAs is bounded, in all, for each originator, and for all originators that nobody answers for. One too
+//!   many, or too fast, is acknowledged and forgotten.
+//! - Of a member's LSAs the calculation uses what the member has signed ([`origin`]), which for a moment may be an earlier
+//!   instance than the one in the database. Flooding is not concerned.
+//! - Records and signatures are described and requested before everything else.
 //! - LSAs with a body that cannot be read are flooded and not used.
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
 //!   leave it out. FRR and BIRD do the same. Links of max metric carry transit traffic as a last resort (RFC 6987).
@@ -55,8 +59,8 @@
 //!
 //! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), virtual
 //! links, several areas, stub areas and NSSAs, AS-external and inter-area routes (their LSAs are stored and flooded),
-//! graceful restart (RFC 5187), the authentication trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
-//! ids between routers that are not neighbours (RFC 7503 section 7).
+//! graceful restart (RFC 5187), the authentication trailer (RFC 7166: inside WireGuard it adds nothing), the
+//! Autoconfiguration LSA of RFC 7503 (a fingerprint proves nothing; the signed record takes its place).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv6Addr;

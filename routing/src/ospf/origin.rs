@@ -131,6 +131,11 @@ const fn part_of(key: &LsaKey) -> Option<u32> {
     }
 }
 
+/// What is known of the change of an LSA, if it changed.
+fn find(touched: &[(LsaKey, Touched)], key: LsaKey) -> Option<Touched> {
+    touched.iter().find(|(changed, _)| *changed == key).map(|(_, touched)| *touched)
+}
+
 const fn record_key(router: RouterId) -> LsaKey {
     LsaKey { ls_type: LsType::AGENT_RECORD, router, id: 0 }
 }
@@ -199,8 +204,10 @@ pub(super) struct Origins {
     pub(super) member: Option<Member>,
     routers: BTreeMap<RouterId, SignedRouter>,
     grants: Grants,
-    /// LSAs that changed since the last [`Self::reconcile`].
-    touched: BTreeMap<RouterId, BTreeMap<LsaKey, Touched>>,
+    /// LSAs that changed since the last [`Self::reconcile`], in the order in which they did.
+    touched: Vec<(LsaKey, Touched)>,
+    /// Routers to be looked at whatever changed.
+    due: BTreeSet<RouterId>,
     deadlines: BTreeSet<(Time, RouterId)>,
     suspicions: Vec<Suspicion>,
     /// Routers the operator vouches for: those named in the configuration, and those behind stock links.
@@ -241,7 +248,7 @@ impl Origins {
     /// The database changed.
     pub(super) fn touch(&mut self, at: &LsaRef) {
         if self.member.is_some() && at.link.is_none() {
-            self.touched.entry(at.key.router).or_default().entry(at.key).or_default();
+            self.touched.push((at.key, Touched::default()));
         }
     }
 
@@ -252,7 +259,7 @@ impl Origins {
         }
         let key = received.key;
         let flushed = received.age() == MAX_AGE && stored_age.is_some_and(|age| age < YOUNG);
-        self.touched.entry(key.router).or_default().insert(key, Touched { link: Some(link), flushed });
+        self.touched.push((key, Touched { link: Some(link), flushed }));
         if received.seq == MAX_SEQUENCE_NUMBER {
             self.tell(
                 Cause::SequenceAtMaximum,
@@ -279,13 +286,22 @@ impl Origins {
             if let Some(signed) = self.routers.get_mut(&router) {
                 signed.deadline = None;
             }
-            self.touched.entry(router).or_default();
+            self.due.insert(router);
         }
-        for (router, touched) in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        // What came is noted before what it did to the database, and says more.
+        touched.sort_by_key(|(key, _)| (key.router, *key));
+        touched.dedup_by_key(|(key, _)| *key);
+        for of_router in touched.chunk_by(|(a, _), (b, _)| a.router == b.router) {
+            let Some((LsaKey { router, .. }, _)) = of_router.first() else { continue };
+            let is_due = self.due.remove(router);
             // What is ours is decided by us, not by what is stored of it.
-            if router != own {
-                self.reconcile_router(router, &touched, lsdb, now, &mut changed);
+            if *router != own {
+                self.reconcile_router(*router, of_router, is_due, lsdb, now, &mut changed);
             }
+        }
+        for router in std::mem::take(&mut self.due) {
+            self.reconcile_router(router, &[], true, lsdb, now, &mut changed);
         }
         self.tell_suspicions(now);
         changed
@@ -294,17 +310,19 @@ impl Origins {
     fn reconcile_router(
         &mut self,
         router: RouterId,
-        touched: &BTreeMap<LsaKey, Touched>,
+        touched: &[(LsaKey, Touched)],
+        is_due: bool,
         lsdb: &Lsdb,
         now: Time,
         changed: &mut Vec<LsaKey>,
     ) {
         let before = self.is_signed(router);
         let fresh =
-            touched.contains_key(&record_key(router)) && self.update_record(router, touched, lsdb, now);
+            find(touched, record_key(router)).is_some() && self.update_record(router, touched, lsdb, now);
+        let mut whole = fresh || is_due;
         for part in PARTS {
-            if fresh || touched.contains_key(&signature_key(router, part)) {
-                self.update_part(router, part, touched, lsdb, now);
+            if fresh || find(touched, signature_key(router, part)).is_some() {
+                whole |= self.update_part(router, part, touched, lsdb, now);
             }
         }
         if !self.is_signed(router) {
@@ -312,9 +330,12 @@ impl Origins {
             return;
         }
         self.suspect(router, touched, lsdb, now);
-        self.update_bodies(router, lsdb, now, changed);
+        // A refresh touches what is as it was.
+        if whole || self.is_off(router, touched, lsdb, now) {
+            self.update_bodies(router, lsdb, now, changed);
+            self.end_in_time(router, now, changed);
+        }
         self.tell_malformed(touched, lsdb, now);
-        self.end_in_time(router, now, changed);
         if before != self.is_signed(router) {
             // Other LSAs count than before: all of them instead of the signed ones, or the other way round.
             changed.push(LsaKey { ls_type: LsType::ROUTER, router, id: 0 });
@@ -323,22 +344,40 @@ impl Origins {
         }
     }
 
+    /// Whether something of a signed router is not as it was verified.
+    fn is_off(&self, router: RouterId, touched: &[(LsaKey, Touched)], lsdb: &Lsdb, now: Time) -> bool {
+        let Some(signed) = self.routers.get(&router) else { return false };
+        let is_off = |key: &LsaKey| {
+            let stored = lsdb.get(&LsaRef::area(*key)).filter(|entry| !entry.is_max_age(now));
+            match (part_of(key), signed.bodies.get(&(key.ls_type, key.id)), stored) {
+                (None, ..) => *key == record_key(router),
+                (Some(_), Some(known), Some(entry)) => {
+                    known.missing.is_some() || digest(entry.lsa().body()) != known.digest
+                }
+                (Some(_), Some(_), None) => true,
+                (Some(_), None, _) => signed.listed(key).is_some(),
+            }
+        };
+        touched.iter().any(|(key, _)| is_off(key))
+    }
+
     /// Whether there is a new record.
     fn update_record(
         &mut self,
         router: RouterId,
-        touched: &BTreeMap<LsaKey, Touched>,
+        touched: &[(LsaKey, Touched)],
         lsdb: &Lsdb,
         now: Time,
     ) -> bool {
         let Some(member) = &self.member else { return false };
         let key = record_key(router);
-        let link = touched.get(&key).and_then(|touched| touched.link);
+        let touched = find(touched, key).unwrap_or_default();
+        let link = touched.link;
         let stored = lsdb.get(&LsaRef::area(key)).filter(|entry| !entry.is_max_age(now));
         let Some(entry) = stored else {
             if let Some(signed) = self.routers.get_mut(&router) {
                 signed.missing.get_or_insert(now);
-                if touched.get(&key).is_some_and(|touched| touched.flushed) {
+                if touched.flushed {
                     self.doubt(Cause::ForeignFlush, key, link, "its record was flushed", now);
                 }
             }
@@ -406,23 +445,23 @@ impl Origins {
         &mut self,
         router: RouterId,
         part: u32,
-        touched: &BTreeMap<LsaKey, Touched>,
+        touched: &[(LsaKey, Touched)],
         lsdb: &Lsdb,
         now: Time,
-    ) {
+    ) -> bool {
         let key = signature_key(router, part);
         // Its age does not matter: a router that leaves says so with its last instance.
         let (Some(member), Some(signed), Some(entry)) =
             (&self.member, self.routers.get_mut(&router), lsdb.get(&LsaRef::area(key)))
         else {
-            return;
+            return false;
         };
-        let Some(place) = signed.parts.get_mut(part as usize) else { return };
+        let Some(place) = signed.parts.get_mut(part as usize) else { return false };
         let bytes = entry.lsa().body();
         if place.as_ref().is_some_and(|known| known.bytes == *bytes) {
-            return;
+            return false;
         }
-        let link = touched.get(&key).and_then(|touched| touched.link);
+        let link = find(touched, key).and_then(|touched| touched.link);
         let identity = signed.record.agent().key;
         match SignedTopology::verify(bytes, router, part, &identity, &*member.verifier) {
             Ok(list) => {
@@ -431,15 +470,18 @@ impl Origins {
                     self.tell(Cause::ReplayedTopology, key, link, "a newer list is known", now);
                 } else {
                     *place = Some(Part { signed: list, bytes: Arc::clone(bytes), since: now });
+                    return true;
                 }
             }
             Err(reject) => self.tell(Cause::ForgedTopology, key, link, &reject.to_string(), now),
         }
+        false
     }
 
     fn update_bodies(&mut self, router: RouterId, lsdb: &Lsdb, now: Time, changed: &mut Vec<LsaKey>) {
         let (Some(member), Some(signed)) = (&self.member, self.routers.get_mut(&router)) else { return };
         let mut left = std::mem::take(&mut signed.bodies);
+        let mut forged = Vec::new();
         let lists = signed.parts.iter().flatten().map(|part| part.signed.topology());
         for (part, lsa) in lists.flat_map(|list| list.covered.iter().map(move |lsa| (list.part, lsa))) {
             let key = LsaKey { ls_type: LsType(lsa.ls_type), router, id: lsa.id };
@@ -456,7 +498,10 @@ impl Origins {
                     changed.push(key);
                     if key.ls_type == LsType::AGENT_RECORD {
                         let chunks = entry.lsa().body().chunks(DELEGATION_LEN);
-                        let valid = chunks.filter_map(|it| Delegation::verify(it, &*member.verifier).ok());
+                        let read: Vec<_> =
+                            chunks.map(|it| Delegation::verify(it, &*member.verifier)).collect();
+                        forged.extend(read.iter().find_map(|it| it.as_ref().err()).map(|it| (key, *it)));
+                        let valid = read.iter().flatten();
                         self.grants.set(router, key.id, valid.map(|it| *it.grant()).collect());
                     }
                     Verified { digest: lsa.digest, body: entry.body.clone(), missing: None }
@@ -471,6 +516,9 @@ impl Origins {
                 self.grants.remove(router, id);
             }
             changed.push(LsaKey { ls_type, router, id });
+        }
+        for (key, reject) in forged {
+            self.tell(Cause::ForgedRecord, key, None, &reject.to_string(), now);
         }
     }
 
@@ -518,9 +566,7 @@ impl Origins {
 
     /// The clock was set.
     fn reconsider_expiry(&mut self) {
-        for router in self.routers.keys() {
-            self.touched.entry(*router).or_default();
-        }
+        self.due.extend(self.routers.keys());
     }
 
     fn forget(&mut self, router: RouterId) {
@@ -533,7 +579,7 @@ impl Origins {
     }
 
     /// Looks for what was said in the name of a signed router and is not covered by its lists.
-    fn suspect(&mut self, router: RouterId, touched: &BTreeMap<LsaKey, Touched>, lsdb: &Lsdb, now: Time) {
+    fn suspect(&mut self, router: RouterId, touched: &[(LsaKey, Touched)], lsdb: &Lsdb, now: Time) {
         for (key, Touched { link, flushed }) in touched {
             let (Some(_), Some(link)) = (part_of(key), link) else { continue };
             let Some(signed) = self.routers.get(&router) else { return };
@@ -580,7 +626,7 @@ impl Origins {
         Some(part.signed.topology().counter)
     }
 
-    fn tell_malformed(&mut self, touched: &BTreeMap<LsaKey, Touched>, lsdb: &Lsdb, now: Time) {
+    fn tell_malformed(&mut self, touched: &[(LsaKey, Touched)], lsdb: &Lsdb, now: Time) {
         for (key, Touched { link, .. }) in touched {
             let entry = lsdb.get(&LsaRef::area(*key)).filter(|entry| !entry.is_max_age(now));
             let Some(entry) = entry.filter(|entry| entry.body == Body::Opaque) else { continue };

@@ -160,7 +160,7 @@ impl Origins {
             self.stock.iter().filter(|router| self.routers.contains_key(router)).copied().collect();
         for router in taken {
             self.forget(router);
-            self.touched.entry(router).or_default();
+            self.due.insert(router);
         }
     }
 
