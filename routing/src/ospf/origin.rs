@@ -53,14 +53,14 @@ use std::time::Duration;
 
 use molt_mesh::record::{DELEGATION_LEN, Delegation, SignedTopology, Unverified, digest};
 use molt_mesh::sign::Verifier;
-use molt_mesh::{AgentRecord, Identity, IdentityKey, LinkId, MeshAddr, RouterId, Time};
+use molt_mesh::{AgentRecord, Identity, IdentityKey, LinkId, MeshAddr, Prefix, RouterId, Time};
 
 use super::Ospf;
 use super::consts::{MAX_AGE, MAX_SEQUENCE_NUMBER};
 use super::events::{Cause, Event, Events, Subject};
 use super::lsa::{Body, LsType, LsaHeader, LsaKey};
 use super::lsdb::{LsaRef, Lsdb};
-use super::view::SpfTrigger;
+use super::view::{RouteReject, SpfTrigger};
 
 pub(super) use clash::Clash;
 pub use explain::{Claim, Explanation, Verdict};
@@ -74,9 +74,12 @@ pub(super) use usable::Usable;
 const RETENTION: Duration = Duration::from_secs(MAX_AGE as u64);
 /// How far the clocks of two members may differ before a record counts as expired.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_hours(24);
-/// A list that explains an LSA may come so much later than the LSA: retransmission and packing. What is not explained by
-/// then is reported.
-const EXPLAINED_AFTER: Duration = Duration::from_secs(2);
+/// A proof may come so much later than what it proves: it was lost three times, and repeated after 1, 2 and 4 s. What is not
+/// explained by then is reported.
+const EXPLAINED_AFTER: Duration = Duration::from_secs(8);
+/// For so long after a new record, which a restarted node has, what is older may still come from where the node's former
+/// life was not forgotten. It is ignored, and not reported.
+const REBORN: Duration = Duration::from_secs(60);
 /// Suspicions that wait for an explanation; more are not told.
 const SUSPICIONS: usize = 256;
 /// An LSA that is younger by so much than MaxAge does not reach it by itself anywhere (RFC 2328 MaxAgeDiff).
@@ -148,6 +151,8 @@ const fn signature_key(router: RouterId, part: u32) -> LsaKey {
 #[derive(Debug)]
 struct SignedRouter {
     record: AgentRecord,
+    /// Since when it is known.
+    since: Time,
     /// The self-certifying address of its key.
     address: Option<MeshAddr>,
     /// Since when the database does not hold the record.
@@ -210,6 +215,8 @@ pub(super) struct Origins {
     due: BTreeSet<RouterId>,
     deadlines: BTreeSet<(Time, RouterId)>,
     suspicions: Vec<Suspicion>,
+    /// Announcements that are refused, and when to say so; a proof may be on its way.
+    refused: BTreeMap<(RouterId, Prefix, RouteReject), Option<Time>>,
     /// Routers the operator vouches for: those named in the configuration, and those behind stock links.
     stock: BTreeSet<RouterId>,
     pub(super) events: Events,
@@ -274,7 +281,8 @@ impl Origins {
     pub(super) fn deadline(&self) -> Option<Time> {
         let routers = self.deadlines.first().map(|(at, _)| *at);
         let suspicions = self.suspicions.iter().map(|suspicion| suspicion.due).min();
-        [routers, suspicions].into_iter().flatten().min()
+        let refused = self.refused.values().flatten().min().copied();
+        [routers, suspicions, refused].into_iter().flatten().min()
     }
 
     /// Brings what was verified up to date with the database. Gives the LSAs for which the calculation has something else
@@ -304,6 +312,7 @@ impl Origins {
             self.reconcile_router(router, &[], true, lsdb, now, &mut changed);
         }
         self.tell_suspicions(now);
+        self.tell_refused(now);
         changed
     }
 
@@ -421,8 +430,11 @@ impl Origins {
                 }
                 self.forget(router);
             } else if new.seq <= old.seq {
+                let reborn = now < known.since + REBORN;
                 self.miss_record(router, now);
-                self.tell(Cause::ReplayedRecord, key, link, "a newer record is known", now);
+                if !reborn {
+                    self.tell(Cause::ReplayedRecord, key, link, "a newer record is known", now);
+                }
                 return false;
             }
         }
@@ -430,7 +442,16 @@ impl Origins {
         let known = self.routers.remove(&router);
         let (parts, bodies, deadline) =
             known.map_or_else(Default::default, |old| (old.parts, old.bodies, old.deadline));
-        let signed = SignedRouter { record, address, missing: None, parts, bodies, deadline, expired: false };
+        let signed = SignedRouter {
+            record,
+            since: now,
+            address,
+            missing: None,
+            parts,
+            bodies,
+            deadline,
+            expired: false,
+        };
         self.routers.insert(router, signed);
         true
     }
@@ -467,7 +488,9 @@ impl Origins {
             Ok(list) => {
                 let counter = list.topology().counter;
                 if place.as_ref().is_some_and(|known| counter <= known.signed.topology().counter) {
-                    self.tell(Cause::ReplayedTopology, key, link, "a newer list is known", now);
+                    if signed.since + REBORN <= now {
+                        self.tell(Cause::ReplayedTopology, key, link, "a newer list is known", now);
+                    }
                 } else {
                     *place = Some(Part { signed: list, bytes: Arc::clone(bytes), since: now });
                     return true;

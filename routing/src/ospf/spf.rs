@@ -551,12 +551,8 @@ impl Ospf {
                 }
             }
         }
-        let before = std::mem::replace(&mut self.spf.rejected, rejected);
-        for RejectedRoute { prefix, router, reason } in &self.spf.rejected {
-            if !before.iter().any(|it| (it.router, it.prefix, it.reason) == (*router, *prefix, *reason)) {
-                self.origins.tell_rejected(*router, *prefix, *reason, now);
-            }
-        }
+        self.origins.note_rejected(&rejected, now);
+        self.spf.rejected = rejected;
         offers
     }
 

@@ -131,7 +131,7 @@ pub struct Route {
 }
 
 /// Why an announced prefix is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteReject {
     /// A member announces addresses, no prefixes.
     Aggregate,

@@ -79,7 +79,7 @@ impl Scene {
     /// The attacker sends LSAs; the others go on as before.
     fn attack(&mut self, lsas: Vec<Lsa>) {
         self.net.inject(1, 0, PacketBody::Update(lsas)).unwrap();
-        self.watch(Duration::from_secs(4));
+        self.watch(Duration::from_secs(10));
     }
 
     fn id(&self, node: usize) -> RouterId {
@@ -127,7 +127,7 @@ impl Scene {
     fn announce(&mut self, prefix: Prefix) -> Option<RouteReject> {
         let own = self.net.prefix(ATTACKER);
         self.net.with(ATTACKER, |ospf, now| ospf.set_prefixes(vec![own, prefix], now));
-        self.watch(Duration::from_secs(8));
+        self.watch(Duration::from_secs(15));
         let rejected = self.net.nodes[OBSERVER].rejected_routes();
         let router = self.id(ATTACKER);
         rejected.iter().find(|it| it.prefix == prefix && it.router == router).map(|it| it.reason)
@@ -303,7 +303,7 @@ fn an_old_record_that_is_said_again_is_ignored() {
     let victim = identity(VICTIM);
     let newer = Agent7::next(&victim);
     scene.net.with(VICTIM, |ospf, now| ospf.set_record(newer.clone(), now));
-    scene.net.run_for(Duration::from_secs(20));
+    scene.net.run_for(Duration::from_secs(100));
     let forged = scene.forged(key, old);
     scene.attack(vec![forged]);
     scene.assert_named(Cause::ReplayedRecord, key.router, Subject::Lsa(key));
@@ -618,7 +618,7 @@ fn a_record_that_has_expired_by_more_than_a_day_gives_no_right() {
         scene.net.run_for(Duration::from_secs(7));
         assert_eq!(scene.net.fib(OBSERVER).contains_key(&target), used, "{ahead}");
     }
-    scene.net.run_for(Duration::from_secs(10));
+    scene.net.run_for(Duration::from_secs(20));
     assert!(!scene.net.fib(OBSERVER).contains_key(&target));
     let event = scene.event(OBSERVER, Cause::RecordExpired).unwrap();
     assert_eq!(event.router, scene.id(VICTIM));

@@ -9,8 +9,8 @@ use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time, Trus
 use super::super::Ospf;
 use super::super::events::Subject;
 use super::super::lsa::LsaPrefix;
-use super::super::view::{RouteReject, SpfTrigger};
-use super::{Cause, Origins, SignedRouter};
+use super::super::view::{RejectedRoute, RouteReject, SpfTrigger};
+use super::{Cause, EXPLAINED_AFTER, Origins, SignedRouter};
 
 /// What an operator vouches for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,15 +169,21 @@ impl Origins {
         self.is_signed(router) || self.stock.contains(&router)
     }
 
-    /// Names who announces what it may not, once for each new refusal.
-    pub(in super::super) fn tell_rejected(
-        &mut self,
-        router: RouterId,
-        prefix: Prefix,
-        reason: RouteReject,
-        now: Time,
-    ) {
+    /// What the last calculation refused. Whoever announces it is named once, if no proof comes in time.
+    pub(in super::super) fn note_rejected(&mut self, rejected: &[RejectedRoute], now: Time) {
         if self.member.is_some() {
+            let before = std::mem::take(&mut self.refused);
+            let place = |it: &RejectedRoute| (it.router, it.prefix, it.reason);
+            let due = |place| (place, before.get(&place).copied().unwrap_or(Some(now + EXPLAINED_AFTER)));
+            self.refused = rejected.iter().map(place).map(due).collect();
+        }
+    }
+
+    pub(super) fn tell_refused(&mut self, now: Time) {
+        let due = self.refused.iter().filter(|(_, at)| at.is_some_and(|at| at <= now));
+        for place in due.map(|(place, _)| *place).collect::<Vec<_>>() {
+            self.refused.insert(place, None);
+            let (router, prefix, reason) = place;
             let cause = match reason {
                 RouteReject::RecordExpired => Cause::RecordExpired,
                 _ => Cause::PrefixHijack,
