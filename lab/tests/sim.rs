@@ -2,12 +2,14 @@
 //!
 //! A failure names its seed; `LAB_SEED=<seed> cargo test -p molt-lab --test sim <name>` replays just that one.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use molt_lab::sim::{Options, Sim, Weather, seeds};
 use molt_lab::topology::Topology;
 use molt_mesh::Time;
+use molt_routing::ospf::events::Cause;
 
 /// Long enough at rest for everything to come to an end: a lost handshake is retried after 5 s, a Hello comes each
 /// 10 s, BFD starts at one packet a second, and SPF backs off to half a second.
@@ -225,6 +227,38 @@ fn a_part_that_was_cut_off_is_forgotten_and_found_again() {
         sim.heal_all();
         sim.run_for(CALM);
         assert_at_rest(&sim, seed);
+    }
+}
+
+/// Three of thirty announce everybody's address, over and over again as links fail. The others reach each other as if
+/// nothing were, and know who it is.
+#[test]
+fn thieves_of_addresses_get_no_packet_and_are_named_everywhere() {
+    for seed in seeds(0..5) {
+        let thieves = vec![3, 14, 25];
+        let topology = Topology::random(30, 5, seed);
+        // Who is asked to pass a packet on can keep it; so nobody is asked to.
+        let is_thief = |(a, b): &(usize, usize)| thieves.contains(a) || thieves.contains(b);
+        let costs = topology.links.iter().map(|link| if is_thief(link) { 1_000 } else { 10 }).collect();
+        let links = topology.links.len();
+        let honest: Vec<usize> = (0..30).filter(|node| !thieves.contains(node)).collect();
+        let mut sim =
+            Sim::new(topology, Options { costs, thieves: thieves.clone(), ..Options::default() }, seed);
+        sim.run_for(Duration::from_secs(20));
+        for edge in (0..links).step_by(15) {
+            sim.cut(edge);
+            sim.run_for(Duration::from_secs(2));
+            everyone_reaches_everyone(&mut sim, &honest)
+                .unwrap_or_else(|fault| panic!("LAB_SEED={seed}: link {edge} is cut: {fault}"));
+        }
+        let thieves: BTreeSet<_> =
+            thieves.iter().map(|node| sim.node(*node).control.ospf().router_id()).collect();
+        for node in honest {
+            let events = sim.node(node).control.ospf().events();
+            let named: BTreeSet<_> = events.iter().map(|event| event.router).collect();
+            assert_eq!(named, thieves, "LAB_SEED={seed}: node {node}: {events:#?}");
+            assert!(events.iter().all(|event| event.cause == Cause::PrefixHijack));
+        }
     }
 }
 

@@ -18,11 +18,13 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use molt_mesh::id::proof_of_work_bits;
-use molt_mesh::{MESH_PREFIX, MeshAddr, RouterId};
+use molt_mesh::sign::Strict;
+use molt_mesh::{MESH_PREFIX, MeshAddr};
 use molt_tun::device::{Device, DeviceConfig};
 use molt_tun::driver::Handle;
 use molt_tun::engine::wireguard::WireGuardEngine;
@@ -64,7 +66,6 @@ const RING_RETRY: Duration = Duration::from_millis(1);
 /// Who this node is, as far as it does not change while it runs.
 struct Me {
     node: NodeState,
-    router_id: RouterId,
     interface: String,
     listen: Vec<SocketAddr>,
 }
@@ -74,6 +75,7 @@ struct Daemon {
     options: Options,
     config: Config,
     me: Me,
+    state: StateDir,
     clock: Clock,
     control: Control,
     packets: Handle<Dataplane<WireGuardEngine>>,
@@ -125,13 +127,19 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = Listener::bind(&options.socket).await?;
-        let daemon = Daemon::start(options, config, node, lock)?;
+        let daemon = Daemon::start(options, config, state, node, lock)?;
         daemon.serve(listener).await
     })
 }
 
 impl Daemon {
-    fn start(options: Options, config: Config, node: NodeState, lock: File) -> anyhow::Result<Self> {
+    fn start(
+        options: Options,
+        config: Config,
+        state: StateDir,
+        node: NodeState,
+        lock: File,
+    ) -> anyhow::Result<Self> {
         let sockets = Sockets::bind(config.underlay.listen)?;
         let listen = sockets.local_addrs();
         let addresses: Vec<Ipv6Addr> = node.addresses().into_iter().map(MeshAddr::ip).collect();
@@ -150,10 +158,13 @@ impl Daemon {
             NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
         );
         let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
-        let router_id = node.identity.router_id(0);
         let control = Control::new(
             ControlConfig {
-                router_id,
+                identity: node.identity.clone(),
+                draw: node.draw,
+                unix_ms: clock.unix_ms_at_start(),
+                verifier: Arc::new(Strict),
+                rights: config.rights(),
                 addresses,
                 link_local,
                 name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
@@ -163,9 +174,11 @@ impl Daemon {
             },
             clock.now(),
         );
+        let router_id = control.ospf().router_id();
         info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
         Ok(Self {
-            me: Me { node, router_id, interface, listen },
+            me: Me { node, interface, listen },
+            state,
             options,
             config,
             clock,
@@ -213,6 +226,7 @@ impl Daemon {
                 Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry),
                 Some(found) = resolved.recv() => self.handle_resolved(found),
                 _ = patrol.tick() => {
+                    self.control.set_clock(self.clock.unix_ms_at_start(), self.clock.now());
                     self.endpoints.patrol(&mut self.control);
                     self.endpoints.refresh(&found);
                 }
@@ -266,6 +280,14 @@ impl Daemon {
         while let Some(notice) = self.control.poll_notice() {
             match notice {
                 Notice::Probe(reply) => self.pass_probe(reply),
+                Notice::RouterIdChanged(draw) => {
+                    if let Err(error) = self.state.save_draw(draw) {
+                        warn!(
+                            "the new router id is lost at the next start: {:#}",
+                            anyhow::Error::from(error)
+                        );
+                    }
+                }
                 Notice::ShutdownComplete => {
                     if let Some(leaving) = &mut self.leaving {
                         leaving.complete = true;
@@ -356,6 +378,8 @@ impl Daemon {
         let new = Config::read(&self.options.config)?;
         let needs_restart = answers::needs_restart(&self.config, &new);
         self.config.peers = new.peers;
+        self.config.origins = new.origins;
+        self.control.set_rights(self.config.rights(), self.clock.now());
         let changes = self.apply_peers();
         Ok(crate::api::Reloaded {
             schema: crate::api::schema::RELOADED.into(),

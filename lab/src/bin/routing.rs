@@ -411,6 +411,7 @@ impl Bench {
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
             restart_helper: RestartHelper::Strict,
+            member: None,
             seed: 0,
         };
         let mut bench = Self {

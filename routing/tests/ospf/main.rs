@@ -3,6 +3,7 @@
 
 mod adjacency;
 mod aging;
+mod attacks;
 mod flooding;
 mod graceful;
 mod mesh;

@@ -8,12 +8,13 @@ use molt_mesh::Time;
 use super::super::consts::{link_type, options};
 use super::super::lsa::{LsType, Lsa, LsaKey, RouterLink, RouterLsa};
 use super::super::lsdb::{LsaRef, Lsdb};
+use super::super::origin::{Origins, Usable};
 use super::super::spf::graph::VertexId;
 use super::*;
 
 /// The graph as `root` has it.
 fn graph(root: u32, nodes: u32, links: &[(u32, u32)]) -> Graph {
-    let mut lsdb = Lsdb::default();
+    let (mut lsdb, origins) = (Lsdb::default(), Origins::default());
     let mut graph = Graph::new(RouterId(root));
     for node in 1..=nodes {
         let far = links.iter().filter_map(|(a, b)| match node {
@@ -31,7 +32,8 @@ fn graph(root: u32, nodes: u32, links: &[(u32, u32)]) -> Graph {
         let key = LsaKey { ls_type: LsType::ROUTER, router: RouterId(node), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: links.collect() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, Arc::from(body)), true, Time::ZERO);
-        graph.update(&lsdb, VertexId::Router(RouterId(node)), None, Time::ZERO);
+        let usable = Usable { lsdb: &lsdb, origins: &origins, now: Time::ZERO };
+        graph.update(&usable, VertexId::Router(RouterId(node)), None);
     }
     graph
 }
