@@ -607,6 +607,11 @@ impl Origins {
             let (Some(_), Some(link)) = (part_of(key), link) else { continue };
             let Some(signed) = self.routers.get(&router) else { return };
             let listed = signed.listed(key).copied();
+            let known = signed.bodies.get(&(key.ls_type, key.id)).map(|verified| verified.digest);
+            // The list came ahead of what it lists, so something older may still come; or no list has come yet.
+            if listed.is_some() && listed != known || self.counter(key).is_none() {
+                continue;
+            }
             let entry = lsdb.get(&LsaRef::area(*key));
             let live = entry.filter(|entry| !entry.is_max_age(now));
             let (cause, why) = match (listed, live) {
