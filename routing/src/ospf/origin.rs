@@ -16,11 +16,11 @@
 //!
 //! - A router with a verified record is *signed*. Of its LSAs only those count that its signed topology lists, with the
 //!   digest it lists. While what is in the database is something else - forged, flushed by somebody else, with the last
-//!   sequence number, or merely ahead of its signature - the last verified body stays in use, at most [`RETENTION`]
+//!   sequence number, or merely ahead of its signature - the last verified body stays in use, at most `RETENTION`
 //!   longer than the database held it. A router that leaves signs empty lists.
 //! - A router without a record is *unsigned*: a stock router, or an invention. Its topology is used, for a link counts
 //!   only if its other end has it, too. Its prefixes are used only if the configuration says so.
-//! - A /128 counts if its announcer has a right to it, see [`Origins::permits`].
+//! - A /128 counts if its announcer has a right to it, see `Origins::permits`.
 //! - An older record or list is ignored, and reported: nothing that was signed once can be said again.
 //! - A router id is drawn from the key. Of two keys that drew the same one the key with the lower hash keeps it.
 //!
@@ -38,6 +38,7 @@
 //! | `origin/own` | our own record, delegations and signatures |
 //! | `origin/clash` | two routers with one router id |
 //! | `origin/shares` | how much of the database one originator may fill, and how fast |
+//! | `origin/suspicion` | what looks like an attack, and when to say so |
 //! | `origin/explain` | why a route is as it is |
 
 mod clash;
@@ -45,6 +46,7 @@ mod explain;
 mod own;
 mod rights;
 mod shares;
+mod suspicion;
 mod usable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +55,7 @@ use std::time::Duration;
 
 use molt_mesh::record::{DELEGATION_LEN, Delegation, SignedTopology, Unverified, digest};
 use molt_mesh::sign::Verifier;
-use molt_mesh::{AgentRecord, Identity, IdentityKey, LinkId, MeshAddr, Prefix, RouterId, Time};
+use molt_mesh::{AgentRecord, Identity, LinkId, MeshAddr, Prefix, RouterId, Time};
 
 use super::Ospf;
 use super::consts::{MAX_AGE, MAX_SEQUENCE_NUMBER};
@@ -68,20 +70,16 @@ pub(super) use own::OwnOrigin;
 use rights::Grants;
 pub use rights::{Announcer, Right};
 pub(super) use shares::{Shares, has_room};
+use suspicion::Suspicion;
 pub(super) use usable::Usable;
 
 /// How long a verified body, and the record it hangs on, outlives its LSA: as long as an LSA may live without a refresh.
 const RETENTION: Duration = Duration::from_secs(MAX_AGE as u64);
 /// How far the clocks of two members may differ before a record counts as expired.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_hours(24);
-/// A proof may come so much later than what it proves: it was lost three times, and repeated after 1, 2 and 4 s. What is not
-/// explained by then is reported.
-const EXPLAINED_AFTER: Duration = Duration::from_secs(8);
 /// For so long after a new record, which a restarted node has, what is older may still come from where the node's former
 /// life was not forgotten. It is ignored, and not reported.
 const REBORN: Duration = Duration::from_secs(60);
-/// Suspicions that wait for an explanation; more are not told.
-const SUSPICIONS: usize = 256;
 /// An LSA that is younger by so much than MaxAge does not reach it by itself anywhere (RFC 2328 MaxAgeDiff).
 const YOUNG: u16 = MAX_AGE - super::consts::MAX_AGE_DIFF;
 
@@ -189,18 +187,6 @@ struct Touched {
     link: Option<LinkId>,
     /// What came is at MaxAge, and what was there was far from it.
     flushed: bool,
-}
-
-/// Something that looks like an attack, unless a newer list explains it.
-#[derive(Debug)]
-struct Suspicion {
-    due: Time,
-    cause: Cause,
-    key: LsaKey,
-    link: Option<LinkId>,
-    /// Counter of the list that does not explain it.
-    counter: Option<u64>,
-    why: &'static str,
 }
 
 /// Everything that was verified.
@@ -599,98 +585,6 @@ impl Origins {
             }
             self.grants.remove_all(router);
         }
-    }
-
-    /// Looks for what was said in the name of a signed router and is not covered by its lists.
-    fn suspect(&mut self, router: RouterId, touched: &[(LsaKey, Touched)], lsdb: &Lsdb, now: Time) {
-        for (key, Touched { link, flushed }) in touched {
-            let (Some(_), Some(link)) = (part_of(key), link) else { continue };
-            let Some(signed) = self.routers.get(&router) else { return };
-            let listed = signed.listed(key).copied();
-            let entry = lsdb.get(&LsaRef::area(*key));
-            let live = entry.filter(|entry| !entry.is_max_age(now));
-            let (cause, why) = match (listed, live) {
-                (Some(_), None) if *flushed => (Cause::ForeignFlush, "it was flushed and is still signed"),
-                (Some(listed), Some(entry)) if digest(entry.lsa().body()) != listed => {
-                    (Cause::ForgedTopology, "another body is signed")
-                }
-                (None, Some(_)) => (Cause::ForgedTopology, "its router did not sign it"),
-                _ => continue,
-            };
-            self.doubt(cause, *key, Some(*link), why, now);
-        }
-    }
-
-    fn doubt(&mut self, cause: Cause, key: LsaKey, link: Option<LinkId>, why: &'static str, now: Time) {
-        if self.suspicions.len() < SUSPICIONS {
-            let counter = self.counter(&key);
-            self.suspicions.push(Suspicion { due: now + EXPLAINED_AFTER, cause, key, link, counter, why });
-        }
-    }
-
-    fn tell_suspicions(&mut self, now: Time) {
-        if self.suspicions.iter().all(|suspicion| suspicion.due > now) {
-            return;
-        }
-        let (due, left) = std::mem::take(&mut self.suspicions).into_iter().partition(|it| it.due <= now);
-        self.suspicions = left;
-        let due: Vec<Suspicion> = due;
-        for suspicion in due {
-            if self.counter(&suspicion.key) == suspicion.counter {
-                self.tell(suspicion.cause, suspicion.key, suspicion.link, suspicion.why, now);
-            }
-        }
-    }
-
-    /// The counter of the list an LSA belongs to. A record belongs to that of the links: who leaves signs both anew.
-    fn counter(&self, key: &LsaKey) -> Option<u64> {
-        let part = part_of(key).unwrap_or(LINKS);
-        let part = self.routers.get(&key.router)?.parts.get(part as usize)?.as_ref()?;
-        Some(part.signed.topology().counter)
-    }
-
-    fn tell_malformed(&mut self, touched: &[(LsaKey, Touched)], lsdb: &Lsdb, now: Time) {
-        for (key, Touched { link, .. }) in touched {
-            let entry = lsdb.get(&LsaRef::area(*key)).filter(|entry| !entry.is_max_age(now));
-            let Some(entry) = entry.filter(|entry| entry.body == Body::Opaque) else { continue };
-            if link.is_some()
-                && let Err(error) = Body::decode(key.ls_type, entry.lsa().body())
-            {
-                self.tell(Cause::MalformedLsa, *key, *link, &error.to_string(), now);
-            }
-        }
-    }
-
-    /// Reports something about an LSA.
-    pub(super) fn tell(&mut self, cause: Cause, key: LsaKey, link: Option<LinkId>, why: &str, now: Time) {
-        self.report(cause, key.router, Subject::Lsa(key), link, why, now);
-    }
-
-    /// Reports something.
-    pub(super) fn report(
-        &mut self,
-        cause: Cause,
-        router: RouterId,
-        subject: Subject,
-        link: Option<LinkId>,
-        why: &str,
-        now: Time,
-    ) {
-        let key = self.key_of(router);
-        self.events.push(Event {
-            at: now,
-            router,
-            key,
-            link,
-            cause,
-            subject,
-            why: why.into(),
-            suppressed: 0,
-        });
-    }
-
-    fn key_of(&self, router: RouterId) -> Option<IdentityKey> {
-        self.record(router).map(|record| record.agent().key)
     }
 }
 

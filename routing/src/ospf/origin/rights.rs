@@ -10,7 +10,8 @@ use super::super::Ospf;
 use super::super::events::Subject;
 use super::super::lsa::LsaPrefix;
 use super::super::view::{RejectedRoute, RouteReject, SpfTrigger};
-use super::{Cause, EXPLAINED_AFTER, Origins, SignedRouter};
+use super::suspicion::EXPLAINED_AFTER;
+use super::{Cause, Origins, SignedRouter};
 
 /// What an operator vouches for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
