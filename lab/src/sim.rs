@@ -20,7 +20,8 @@ use meshd::config;
 use meshd::control::{Control, ControlConfig, Notice, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, LinkId, Seed, Target, Time};
+use molt_mesh::{Identity, LinkId, Prefix, Seed, Target, Time};
+use molt_routing::ospf::origin::{Announcer, Right};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
@@ -321,6 +322,15 @@ impl Sim {
         oracle::check(self)
     }
 
+    /// What every operator vouches for: who may announce the shared addresses.
+    fn shared_rights(&self) -> Vec<Right> {
+        let right = |(node, address): &(usize, Ipv6Addr)| Right {
+            prefix: Prefix::host(*address),
+            by: Announcer::Key(*self.identity(*node).key()),
+        };
+        self.options.shared.iter().map(right).collect()
+    }
+
     fn identity(&self, node: usize) -> Identity {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&(node as u64 + 1).to_le_bytes());
@@ -348,7 +358,7 @@ impl Sim {
                 draw: 0,
                 unix_ms: UNIX_MS,
                 verifier: Arc::clone(&self.verifier) as _,
-                rights: Vec::new(),
+                rights: self.shared_rights(),
                 addresses,
                 link_local,
                 name: Some(format!("n{node}")),
