@@ -89,13 +89,20 @@ fn reconverge(mesh: &Mesh) {
     .unwrap();
 }
 
+/// Nobody else knows what is in an agent record or a topology signature: their functions are two of those IANA leaves to
+/// experiments.
+fn is_expected(objection: &str) -> bool {
+    matches!(objection, "Unknown LSA Type 8176" | "Unknown LSA Type 8177")
+}
+
 fn nothing_to_object(recording: &Recording, ours: &str) {
     let packets = recording.count(ours).unwrap();
     let bad = format!("{ours} && {OBJECTIONS}");
-    let count = recording.count(&bad).unwrap();
-    println!("{ours}: {packets} packets, objections to {count}");
+    let objections = recording.fields(&bad, &["_ws.expert.message", "frame.number"]).unwrap();
+    let serious: Vec<_> = objections.iter().filter(|row| !row[0].split(',').all(is_expected)).collect();
+    println!("{ours}: {packets} packets, serious objections to {}", serious.len());
     assert!(packets > 50, "{packets} packets");
-    assert_eq!(count, 0, "{}", recording.describe(&bad).unwrap());
+    assert!(serious.is_empty(), "{serious:?}\n{}", recording.describe(&bad).unwrap());
     // Nothing was left undissected either, and the checksums were looked at: 1 is "good".
     let of = |protocol: &str| format!("{ours} && {protocol}");
     let opaque = recording.count(&of("!ospf && !bfd && !icmpv6")).unwrap();
