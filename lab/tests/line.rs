@@ -173,8 +173,8 @@ fn every_view_is_json_with_its_schema_and_text_without(mesh: &Mesh) {
         (&["peers"], schema::PEERS, "peers", 2),
         (&["routes"], schema::ROUTES, "routes", 5),
         (&["ospf", "neighbors"], schema::OSPF_NEIGHBORS, "neighbors", 2),
-        // A Router-LSA, an Intra-Area-Prefix-LSA and a Router Information LSA of each, and the Link-LSAs of two tunnels.
-        (&["ospf", "database"], schema::OSPF_DATABASE, "lsas", 5 * 3 + 2 * 2),
+        // Of each node a Router-LSA, prefixes, a name, an agent record and two signatures; and the Link-LSAs of two tunnels.
+        (&["ospf", "database"], schema::OSPF_DATABASE, "lsas", 5 * 6 + 2 * 2),
         (&["ospf", "interface"], schema::OSPF_INTERFACES, "interfaces", 2),
         (&["ospf", "spf-log"], schema::OSPF_SPF_LOG, "runs", 1),
         (&["bfd"], schema::BFD, "sessions", 2),
@@ -195,5 +195,5 @@ fn every_view_is_json_with_its_schema_and_text_without(mesh: &Mesh) {
         (&"n2".into(), &true.into(), &5.into())
     );
     let lsas = middle.molt(&["ospf", "database"]).unwrap();
-    assert_eq!(count(&lsas, "lsas"), 5 * 3 + 2 * 2, "{lsas:#}");
+    assert_eq!(count(&lsas, "lsas"), 5 * 6 + 2 * 2, "{lsas:#}");
 }
