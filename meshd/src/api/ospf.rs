@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OspfEvents {
-    /// [`schema::OSPF_EVENTS`].
+    /// [`super::schema::OSPF_EVENTS`].
     pub schema: String,
     /// Oldest first.
     pub events: Vec<OspfEvent>,
