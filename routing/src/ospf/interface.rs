@@ -51,6 +51,9 @@ pub(super) struct Interface {
     /// The smaller MTU of both ends.
     pub(super) mtu: u16,
     pub(super) neighbor: Option<Neighbor>,
+    /// The router that was adjacent last. What the operator allows the stock router behind the tunnel it may announce when
+    /// only others still hear it, too.
+    pub(super) behind: Option<RouterId>,
     /// Acknowledgments that wait for company.
     pub(super) acks: Vec<LsaHeader>,
     pub(super) ack_at: Option<Time>,
@@ -70,6 +73,7 @@ impl Interface {
             next_answer: Time::ZERO,
             mtu: config.mtu,
             neighbor: None,
+            behind: None,
             acks: Vec::new(),
             ack_at: None,
             bfd: None,
@@ -225,6 +229,7 @@ impl Ospf {
         let presume_until = now + self.config.rxmt;
         let Some(interface) = self.interfaces.get_mut(&link) else { return Err(Reject::LinkDown) };
         let may_answer = interface.next_answer <= now;
+        interface.behind = Some(router);
         let neighbor = interface
             .neighbor
             .get_or_insert_with(|| Neighbor::new(router, src, hello.interface, dd_seq, now));

@@ -307,8 +307,8 @@ impl Ospf {
     pub(super) fn allowed_prefixes(&self) -> BTreeMap<RouterId, Vec<Prefix>> {
         let mut allowed: BTreeMap<RouterId, Vec<Prefix>> = BTreeMap::new();
         for interface in self.interfaces.values().filter(|interface| interface.config.stock) {
-            if let Some(neighbor) = &interface.neighbor {
-                allowed.entry(neighbor.router).or_default().extend(&interface.config.allow);
+            if let Some(router) = interface.behind {
+                allowed.entry(router).or_default().extend(&interface.config.allow);
             }
         }
         allowed

@@ -21,7 +21,7 @@ use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::view::RouteReject;
 use molt_routing::ospf::{BfdEvent, LinkConfig, Output};
 
-use crate::rig::{Net, UNIX_MS, agent, identity, link, link_config, member};
+use crate::rig::{Net, UNIX_MS, agent, config, identity, link, link_config, member};
 
 const MS: Duration = Duration::from_millis(1);
 const VICTIM: usize = 0;
@@ -537,6 +537,31 @@ fn a_stock_router_far_away_is_vouched_for_by_its_router_id() {
     scene.net.run_for(Duration::from_secs(8));
     let fib = scene.net.fib(OBSERVER);
     assert!(fib.contains_key(&target) && !fib.contains_key(&own));
+}
+
+/// ```text
+/// 0 ===x=== 1 (stock)
+///   \\     //
+///      2
+/// ```
+#[test]
+fn what_a_stock_neighbour_may_announce_it_may_when_only_others_hear_it_too() {
+    let mut net = Net::with_configs(vec![member(0), config(1), member(2)], 0);
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        net.connect(a, b, 10);
+    }
+    let target = crate::rig::prefix(1);
+    let stock = LinkConfig { stock: true, allow: vec![target], ..link_config(0, link(1), 10) };
+    net.with(0, |ospf, now| ospf.update_link(stock, now));
+    net.run_for(Duration::from_secs(20));
+    assert_eq!(net.fib(0)[&target], [link(1)].into());
+    net.bfd(0, BfdEvent::Up);
+    net.cut(0);
+    net.bfd(0, BfdEvent::Down);
+    net.run_for(Duration::from_secs(60));
+    assert_eq!(net.fib(0)[&target], [link(3)].into());
+    assert!(net.nodes[0].events().is_empty(), "{:?}", net.nodes[0].events());
+    assert!(!net.fib(2).contains_key(&target), "nobody told 2 that it may");
 }
 
 #[test]

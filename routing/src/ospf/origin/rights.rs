@@ -213,7 +213,7 @@ impl Ospf {
             return;
         }
         let stock = self.interfaces.values().filter(|interface| interface.config.stock);
-        let routers = stock.filter_map(|it| it.neighbor.as_ref().map(|neighbor| neighbor.router)).collect();
+        let routers = stock.filter_map(|interface| interface.behind).collect();
         let before = self.origins.stock.clone();
         self.origins.set_stock(routers);
         if self.origins.stock.contains(&self.config.router_id) {
