@@ -114,7 +114,7 @@ impl Ospf {
         }
         let stored_age = self.lsdb.get(&at).map(|entry| entry.age(now));
         self.origins.receive(link, &received, stored_age, now);
-        // (c), (d), then (b): flooding reads the stored instance.
+        // (d), then (b) and (c): flooding reads the stored instance.
         self.install(at, lsa, !requested, now);
         self.flood(at, Some(link), now);
         if at.key.ls_type == LsType::GRACE {
@@ -128,13 +128,8 @@ impl Ospf {
         Ack::Delayed(received)
     }
 
-    /// Sections 13 (5) (c) and (d), and 13.2.
+    /// Sections 13 (5) (d) and 13.2. [`Self::flood`] follows, and does (c).
     pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) {
-        for interface in self.interfaces.values_mut() {
-            if let Some(neighbor) = &mut interface.neighbor {
-                neighbor.retransmission.remove(&at);
-            }
-        }
         let change = self.lsdb.install(at, lsa, flooded, now);
         self.lsdb_changed(at, change, now);
     }
@@ -156,7 +151,8 @@ impl Ospf {
     }
 
     /// Section 13.3, which RFC 5340 section 4.5.2 extends: the stored instance goes to every neighbour in its scope that
-    /// may lack it. Returns whether there is one.
+    /// may lack it, and takes the place of any other on the retransmission lists (section 13 (5) (c)). Returns whether there
+    /// is such a neighbour.
     pub(super) fn flood(&mut self, at: LsaRef, from: Option<LinkId>, now: Time) -> bool {
         let mut flooded = false;
         let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return flooded };
@@ -178,11 +174,13 @@ impl Ospf {
                     neighbor.remove_request(&at.key);
                 }
                 if order.is_le() {
+                    neighbor.retransmission.remove(&at);
                     continue;
                 }
             }
             // (c)
             if from == Some(*link) {
+                neighbor.retransmission.remove(&at);
                 continue;
             }
             // (d). Steps (2) to (5) happen when the list is sent, at the end of the call or after the packing delay.

@@ -28,7 +28,7 @@ const MAX_BYTES_PER_ROUTER: usize = 1_220_000;
 const MAX_UNVOUCHED: Share = Share { lsas: 16_000, bytes: 8 << 20 };
 
 /// Where an LSA is: its key and, for link scope, the link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LsaRef {
     /// The link of an LSA of link scope; `None` for the area and the autonomous system.
     pub(super) link: Option<LinkId>,
@@ -60,7 +60,8 @@ impl LsaRef {
         self.key.router == router && origin::is_about_links(&self.key)
     }
 
-    fn rank(&self) -> u128 {
+    /// The whole of it in one number.
+    pub(super) fn rank(&self) -> u128 {
         let link = self.link.map_or(0, LinkId::get);
         let LsaKey { ls_type, router, id } = self.key;
         u128::from(link) << 80 | u128::from(ls_type.0) << 64 | u128::from(router.0) << 32 | u128::from(id)

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::time::Duration;
 
 use molt_mesh::Time;
@@ -23,24 +24,16 @@ const WINDOW: usize = 160;
 /// The wait for an acknowledgment doubles with each retransmission (RFC 4222 recommendation 2) up to 2^3 times the
 /// RxmtInterval.
 const MAX_BACKOFF: u32 = 3;
-/// A queue may hold as many void places beside one for each LSA of the list before it is cleaned.
+/// Void places a queue may hold beside twice the LSAs that have one before it is cleaned.
 const VOID: usize = 256;
-
-/// When an LSA of the list is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// At this time, for the first time or again: its place in `Retransmission::due`.
-    At(Time),
-    /// For the first time when the window opens: it is in `Retransmission::waiting`.
-    Window,
-}
 
 /// One LSA that a neighbour has to acknowledge.
 #[derive(Debug)]
 struct Unacknowledged {
     /// The instance, with its age when it was added.
     header: LsaHeader,
-    turn: Turn,
+    /// When it is sent, for the first time or again: its place in the queue.
+    due: Time,
     /// How often it was sent.
     sent: u32,
 }
@@ -58,12 +51,12 @@ pub(super) enum Removed {
 #[derive(Debug, Default)]
 pub(super) struct Retransmission {
     /// Only looked up, never iterated where order matters.
-    list: HashMap<LsaRef, Unacknowledged>,
-    /// Void unless the LSA is on the list with the same turn.
-    due: BinaryHeap<Reverse<(Time, LsaRef)>>,
-    /// The same.
-    waiting: VecDeque<LsaRef>,
-    /// LSAs of the list that were sent at least once.
+    list: HashMap<LsaRef, Unacknowledged, Mix>,
+    /// LSAs of the list that were not sent yet. They also wait here for the window.
+    first: Queue,
+    /// Those that were.
+    again: Queue,
+    /// How many of the list were sent.
     in_flight: usize,
     /// When the last Link State Update left.
     last_update: Option<Time>,
@@ -74,11 +67,10 @@ pub(super) struct Retransmission {
 impl Retransmission {
     /// Adds an instance in place of any older one, to be sent at `due`.
     pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
-        let item = Unacknowledged { header, turn: Turn::At(due), sent: 0 };
-        if let Some(replaced) = self.list.insert(at, item) {
+        if let Some(replaced) = self.list.insert(at, Unacknowledged { header, due, sent: 0 }) {
             self.in_flight -= usize::from(replaced.sent > 0);
         }
-        self.due.push(Reverse((due, at)));
+        self.first.push(due, at);
         self.clean();
     }
 
@@ -95,17 +87,20 @@ impl Retransmission {
 
     /// Keeps void places from piling up.
     fn clean(&mut self) {
-        if self.list.is_empty() {
-            self.due.clear();
-            self.waiting.clear();
+        let Self { list, first, again, in_flight, .. } = self;
+        if list.is_empty() {
+            first.clear();
+            again.clear();
             return;
         }
-        let list = &self.list;
-        if self.due.len() > list.len() + VOID {
-            self.due.retain(|Reverse((due, at))| has_turn(list, at, Turn::At(*due)));
+        let has_place = |at: &LsaRef, due: Time, sent: bool| {
+            list.get(at).is_some_and(|item| item.due == due && (item.sent > 0) == sent)
+        };
+        if first.len() > 2 * (list.len() - *in_flight) + VOID {
+            first.retain(|due, at| has_place(at, due, false));
         }
-        if self.waiting.len() > list.len() + VOID {
-            self.waiting.retain(|at| has_turn(list, at, Turn::Window));
+        if again.len() > 2 * *in_flight + VOID {
+            again.retain(|due, at| has_place(at, due, true));
         }
     }
 
@@ -139,11 +134,8 @@ impl Retransmission {
 
     /// When the next packet is due, or to be found void.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let next = match self.due.peek() {
-            _ if self.in_flight < WINDOW && !self.waiting.is_empty() => Time::ZERO,
-            Some(Reverse((due, _))) => *due,
-            None => return None,
-        };
+        let first = self.first.next().filter(|_| self.in_flight < WINDOW);
+        let next = [first, self.again.next()].into_iter().flatten().min()?;
         Some(self.last_update.map_or(next, |last| next.max(last + PACKING)))
     }
 
@@ -161,62 +153,138 @@ impl Retransmission {
             return taken;
         }
         while self.in_flight < WINDOW
-            && let Some(at) = self.waiting.pop_front()
+            && let Some((due, at)) = self.first.pop(now)
         {
-            if has_turn(&self.list, &at, Turn::Window) {
-                self.send(at, now, rxmt);
-                taken.push(at);
-            }
-        }
-        let mut again = 0;
-        let mut postponed = Vec::new();
-        while let Some(Reverse((due, at))) = self.due.peek().copied().filter(|Reverse((due, _))| *due <= now)
-        {
-            self.due.pop();
-            let Some(item) = self.list.get_mut(&at).filter(|item| item.turn == Turn::At(due)) else {
+            let Some(item) = self.list.get_mut(&at).filter(|item| item.due == due && item.sent == 0) else {
                 continue;
             };
-            if item.sent == 0 && self.in_flight >= WINDOW {
-                item.turn = Turn::Window;
-                self.waiting.push_back(at);
-                continue;
-            }
-            if item.sent > 0 {
-                let length = length(&at);
-                again += length;
-                if again > room && again > length {
-                    postponed.push(Reverse((due, at)));
-                    continue;
-                }
-            }
-            self.send(at, now, rxmt);
+            let repeat_at = now + rxmt;
+            // The neighbour may have been sent the instance before in the database exchange, milliseconds ago, and
+            // then drops this one for MinLSArrival (FRR and BIRD do). It gets it again as soon as it listens.
+            let listens_at = self.own_sent.get(&at).map(|sent| *sent + LS_SPACING).filter(|at| *at > now);
+            item.due = listens_at.map_or(repeat_at, |at| at.min(repeat_at));
+            item.sent = 1;
+            self.in_flight += 1;
+            self.again.push(item.due, at);
             taken.push(at);
         }
-        self.due.extend(postponed);
+        let mut used = 0;
+        let mut postponed = Vec::new();
+        while let Some((due, at)) = self.again.pop(now) {
+            let Some(item) = self.list.get_mut(&at).filter(|item| item.due == due && item.sent > 0) else {
+                continue;
+            };
+            let length = length(&at);
+            used += length;
+            if used > room && used > length {
+                postponed.push((due, at));
+                continue;
+            }
+            item.due = now + rxmt * (1 << item.sent.min(MAX_BACKOFF));
+            item.sent += 1;
+            self.again.push(item.due, at);
+            taken.push(at);
+        }
+        for (due, at) in postponed {
+            self.again.push(due, at);
+        }
         if !taken.is_empty() {
             self.last_update = Some(now);
         }
         taken
     }
+}
 
-    /// Notes that an LSA of the list is sent, and when it will be again.
-    fn send(&mut self, at: LsaRef, now: Time, rxmt: Duration) {
-        let Some(item) = self.list.get_mut(&at) else { return };
-        self.in_flight += usize::from(item.sent == 0);
-        let repeat_at = now + rxmt * (1 << item.sent.min(MAX_BACKOFF));
-        // The neighbour may have been sent the instance before in the database exchange, milliseconds ago, and
-        // then drops this one for MinLSArrival (FRR and BIRD do). It gets it again as soon as it listens.
-        let listens_at = match self.own_sent.get(&at) {
-            Some(sent) if item.sent == 0 => (*sent + LS_SPACING).max(now),
-            _ => now,
-        };
-        let due = if listens_at > now { listens_at.min(repeat_at) } else { repeat_at };
-        item.sent += 1;
-        item.turn = Turn::At(due);
-        self.due.push(Reverse((due, at)));
+/// LSAs by the time at which something is due. Nearly all come in the order in which they leave.
+#[derive(Debug, Default)]
+struct Queue {
+    line: VecDeque<(Time, LsaRef)>,
+    /// Those that came out of turn.
+    rest: BinaryHeap<Reverse<(Time, LsaRef)>>,
+}
+
+impl Queue {
+    fn push(&mut self, due: Time, at: LsaRef) {
+        if self.line.back().is_none_or(|(last, _)| *last <= due) {
+            self.line.push_back((due, at));
+        } else {
+            self.rest.push(Reverse((due, at)));
+        }
+    }
+
+    fn next(&self) -> Option<Time> {
+        let rest = self.rest.peek().map(|Reverse((due, _))| *due);
+        let line = self.line.front().map(|(due, _)| *due);
+        [line, rest].into_iter().flatten().min()
+    }
+
+    /// The next that is due.
+    fn pop(&mut self, now: Time) -> Option<(Time, LsaRef)> {
+        let due = self.next().filter(|due| *due <= now)?;
+        if self.line.front().is_some_and(|(first, _)| *first == due) {
+            return self.line.pop_front();
+        }
+        self.rest.pop().map(|Reverse(item)| item)
+    }
+
+    fn len(&self) -> usize {
+        self.line.len() + self.rest.len()
+    }
+
+    fn retain(&mut self, keep: impl Fn(Time, &LsaRef) -> bool) {
+        self.line.retain(|(due, at)| keep(*due, at));
+        self.rest.retain(|Reverse((due, at))| keep(*due, at));
+    }
+
+    fn clear(&mut self) {
+        self.line.clear();
+        self.rest.clear();
     }
 }
 
-fn has_turn(list: &HashMap<LsaRef, Unacknowledged>, at: &LsaRef, turn: Turn) -> bool {
-    list.get(at).is_some_and(|item| item.turn == turn)
+/// One multiplication with a secret instead of SipHash, which took as long as the rest of the list. Who sends LSAs to make
+/// keys collide does not know the secret, and is stopped by the bounds of the database.
+#[derive(Debug, Clone, Copy)]
+struct Mix(u64);
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0) | 1)
+    }
+}
+
+impl BuildHasher for Mix {
+    type Hasher = Mixer;
+
+    fn build_hasher(&self) -> Mixer {
+        Mixer { secret: self.0, state: 0 }
+    }
+}
+
+struct Mixer {
+    secret: u64,
+    state: u64,
+}
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.state
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u128(u128::from(*byte)));
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        let (low, high) = (value as u64, (value >> 64) as u64);
+        let product = u128::from(low ^ self.state ^ self.secret)
+            * u128::from(high ^ self.secret.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
+        self.state = product as u64 ^ (product >> 64) as u64;
+    }
+}
+
+impl Hash for LsaRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.rank());
+    }
 }
