@@ -47,7 +47,7 @@ pub const LATE: Duration = Duration::from_millis(20);
 
 impl Weather {
     /// A millisecond or two, and nothing goes wrong.
-    pub const FAIR: Self = Self { delay_us: 500..2_000, loss: 0.0, duplicates: 0.0, late: 0.0 };
+    pub const FAIR: Self = Self { delay_us: 1_000..2_000, loss: 0.0, duplicates: 0.0, late: 0.0 };
     /// 5 % loss, 1 % duplicates, 5 % reordering.
     pub const FOUL: Self = Self { delay_us: 500..5_000, loss: 0.05, duplicates: 0.01, late: 0.05 };
 }
