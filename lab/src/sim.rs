@@ -8,16 +8,15 @@ pub mod engine;
 mod ledger;
 mod memo;
 mod oracle;
+mod window;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshd::config;
-use meshd::control::{Control, ControlConfig, Notice, PeerConfig};
+use meshd::control::{Control, ControlConfig, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
 use molt_mesh::{Identity, LinkId, Prefix, Seed, Target, Time};
@@ -27,8 +26,9 @@ use molt_tun::{Dataplane, NodeConfig};
 
 use crate::topology::Topology;
 use engine::PlainEngine;
-use ledger::{DATA_PORT, Ledger, data_number};
+use ledger::{DATA_PORT, Ledger};
 use memo::Memo;
+use window::{Air, Member, Worker, underlay};
 
 /// How links treat datagrams.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,7 @@ pub const LATE: Duration = Duration::from_millis(20);
 
 impl Weather {
     /// A millisecond or two, and nothing goes wrong.
-    pub const FAIR: Self = Self { delay_us: 500..2_000, loss: 0.0, duplicates: 0.0, late: 0.0 };
+    pub const FAIR: Self = Self { delay_us: 1_000..2_000, loss: 0.0, duplicates: 0.0, late: 0.0 };
     /// 5 % loss, 1 % duplicates, 5 % reordering.
     pub const FOUL: Self = Self { delay_us: 500..5_000, loss: 0.05, duplicates: 0.01, late: 0.05 };
 }
@@ -78,50 +78,22 @@ const UNIX_MS: u64 = 1_800_000_000_000;
 /// A link of the topology, by its position there.
 pub type Edge = usize;
 
-/// What is to happen, and when. The number keeps things that happen at the same time in order.
-type Appointment = Reverse<(Time, u64, Happening)>;
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Happening {
-    /// A datagram arrives.
-    Arrival { from: usize, to: usize, datagram: Vec<u8> },
-    /// A node wanted to be woken.
-    Alarm { node: usize },
-}
-
-struct Member {
-    identity: Identity,
-    node: Node<PlainEngine>,
-    alive: bool,
-    /// The alarm that counts; earlier appointments of the node are stale.
-    alarm: Option<Time>,
-    /// How often it was started.
-    lives: u64,
-}
-
 /// A mesh.
 pub struct Sim {
     topology: Topology,
     options: Options,
     seed: u64,
-    rng: fastrand::Rng,
     /// Checks each signature once for all nodes.
     verifier: Arc<Memo>,
     now: Time,
     members: Vec<Member>,
-    by_pair: BTreeMap<(usize, usize), Edge>,
-    cut: BTreeSet<Edge>,
-    weather: Weather,
-    agenda: BinaryHeap<Appointment>,
-    appointments: u64,
-    /// Lent to the node that acts; there is only one, because it is large.
-    out: Option<Output>,
+    air: Air,
+    /// One for each processor.
+    workers: Vec<Worker>,
     /// What became of the data packets.
     ledger: Ledger,
-    /// Datagrams that links carried, and their bytes.
-    carried: (u64, u64),
-    /// When a forwarding table changed last.
-    rerouted: Time,
+    /// LSAs received, and received again, in lives that are over.
+    buried: (u64, u64),
 }
 
 impl Sim {
@@ -129,26 +101,20 @@ impl Sim {
     #[must_use]
     pub fn new(topology: Topology, options: Options, seed: u64) -> Self {
         let mut sim = Self {
-            by_pair: topology.links.iter().enumerate().map(|(edge, pair)| (*pair, edge)).collect(),
-            rng: fastrand::Rng::with_seed(seed),
+            air: Air::new(&topology),
             verifier: Arc::default(),
             now: Time::ZERO,
             members: Vec::new(),
-            cut: BTreeSet::new(),
-            weather: Weather::FAIR,
-            agenda: BinaryHeap::new(),
-            appointments: 0,
-            out: Some(Output::new(false)),
+            workers: window::workers(topology.nodes),
             ledger: Ledger::default(),
-            carried: (0, 0),
-            rerouted: Time::ZERO,
+            buried: (0, 0),
             topology,
             options,
             seed,
         };
         for node in 0..sim.topology.nodes {
-            let member = sim.member(node, 0);
-            sim.members.push(member);
+            let fate = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node as u64;
+            sim.members.push(Member::new(sim.identity(node), sim.build(node, 0), fate));
         }
         for node in 0..sim.topology.nodes {
             sim.join(node);
@@ -176,14 +142,15 @@ impl Sim {
 
     /// Datagrams that links carried, and their bytes.
     #[must_use]
-    pub const fn carried(&self) -> (u64, u64) {
-        self.carried
+    pub fn carried(&self) -> (u64, u64) {
+        let carried = self.workers.iter().map(|worker| worker.carried);
+        carried.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     /// When the forwarding table of some node changed last.
     #[must_use]
-    pub const fn rerouted(&self) -> Time {
-        self.rerouted
+    pub fn rerouted(&self) -> Time {
+        self.workers.iter().map(|worker| worker.rerouted).max().unwrap_or(Time::ZERO)
     }
 
     /// How many nodes there are, dead or alive.
@@ -200,41 +167,50 @@ impl Sim {
 
     /// Changes how all links treat datagrams from now on.
     pub fn set_weather(&mut self, weather: Weather) {
-        self.weather = weather;
+        self.air.weather = weather;
     }
 
     /// Lets a link lose everything, silently.
     pub fn cut(&mut self, edge: Edge) {
-        self.cut.insert(edge);
+        self.air.cut.insert(edge);
     }
 
     /// Ends a cut.
     pub fn heal(&mut self, edge: Edge) {
-        self.cut.remove(&edge);
+        self.air.cut.remove(&edge);
     }
 
     /// Ends all cuts.
     pub fn heal_all(&mut self) {
-        self.cut.clear();
+        self.air.cut.clear();
     }
 
     /// The link between two nodes.
     #[must_use]
     pub fn edge(&self, a: usize, b: usize) -> Option<Edge> {
-        self.by_pair.get(&(a.min(b), a.max(b))).copied()
+        self.air.edge(a, b)
     }
 
     /// Stops a node without a word, as `kill -9` does.
     pub fn kill(&mut self, node: usize) {
-        self.members[node].alive = false;
-        self.members[node].alarm = None;
+        self.members[node].kill();
     }
 
     /// Starts a killed node again: the same key, and nothing else kept.
     pub fn restart(&mut self, node: usize) {
-        let lives = self.members[node].lives + 1;
-        self.members[node] = self.member(node, lives);
+        let counters = self.members[node].node.control.ospf().counters();
+        self.buried.0 += counters.lsas_received;
+        self.buried.1 += counters.lsas_redundant;
+        let reborn = self.build(node, self.members[node].lives + 1);
+        self.members[node].begin_again(reborn);
         self.join(node);
+    }
+
+    /// LSAs that all nodes received, and those of them that they had already; in all their lives.
+    #[must_use]
+    pub fn lsas(&self) -> (u64, u64) {
+        let counters = self.members.iter().map(|member| member.node.control.ospf().counters());
+        counters.fold(self.buried, |sum, it| (sum.0 + it.lsas_received, sum.1 + it.lsas_redundant))
     }
 
     /// Tells a node to leave.
@@ -283,11 +259,12 @@ impl Sim {
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
-        while self.step(end) {}
+        window::pass(&mut self.members, &mut self.workers, &self.air, &mut self.ledger, end);
         self.now = end;
     }
 
-    /// Lets time pass until `reached`, which is looked at after each thing that happens, and says how long it took.
+    /// Lets time pass until `reached`, which is looked at after each moment in which something happens, and says how long
+    /// it took.
     pub fn run_until(&mut self, limit: Duration, mut reached: impl FnMut(&Self) -> bool) -> Option<Duration> {
         let start = self.now;
         let end = start + limit;
@@ -295,10 +272,11 @@ impl Sim {
             if reached(self) {
                 return Some(self.now - start);
             }
-            if !self.step(end) {
+            let Some(next) = window::next_of(&self.members).filter(|next| *next <= end) else {
                 self.now = end;
                 return None;
-            }
+            };
+            self.run_for(next - self.now);
         }
     }
 
@@ -338,7 +316,7 @@ impl Sim {
         Seed::from_bytes(key).identity()
     }
 
-    fn member(&self, node: usize, lives: u64) -> Member {
+    fn build(&self, node: usize, lives: u64) -> Node<PlainEngine> {
         let identity = self.identity(node);
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
         let shared = self.options.shared.iter().filter(|(of, _)| *of == node).map(|(_, address)| *address);
@@ -368,7 +346,7 @@ impl Sim {
             },
             self.now,
         );
-        Member { identity, node: Node::new(data, control), alive: true, alarm: None, lives }
+        Node::new(data, control)
     }
 
     /// Gives a node its neighbours.
@@ -393,121 +371,18 @@ impl Sim {
         self.options.costs.get(edge).copied().unwrap_or(10)
     }
 
-    /// The next thing that happens before `end`, if any.
-    fn step(&mut self, end: Time) -> bool {
-        while let Some(Reverse((at, _, _))) = self.agenda.peek() {
-            if *at > end {
-                return false;
-            }
-            let Some(Reverse((at, _, happening))) = self.agenda.pop() else { return false };
-            match happening {
-                Happening::Alarm { node } => {
-                    if self.members[node].alarm != Some(at) {
-                        continue;
-                    }
-                    self.now = at;
-                    self.members[node].alarm = None;
-                    self.with(node, None, |node, now, out| node.handle_timeout(now, out));
-                }
-                Happening::Arrival { from, to, mut datagram } => {
-                    self.now = at;
-                    let data = engine::plaintext(&datagram).and_then(data_number);
-                    if self.members[to].alive {
-                        self.ledger.arrive(data);
-                        self.with(to, data, |node, now, out| {
-                            node.handle_datagram(underlay(from), &mut datagram, now, out);
-                        });
-                    } else {
-                        self.ledger.arrive(data);
-                        self.ledger.lose(data);
-                    }
-                }
-            }
-            self.ledger.balance(self.now);
-            return true;
-        }
-        false
-    }
-
-    /// Lets a node do something, and takes what comes of it. `data` is the data packet it is given.
+    /// Lets a node do something now. `data` is the data packet it is given.
     fn with(
         &mut self,
         node: usize,
         data: Option<usize>,
         act: impl FnOnce(&mut Node<PlainEngine>, Time, &mut Output),
     ) {
-        let Some(mut out) = self.out.take() else { return };
-        let discarded = self.members[node].node.data.counters().total();
-        let before = Arc::as_ptr(self.members[node].node.data.fib());
-        act(&mut self.members[node].node, self.now, &mut out);
-        if Arc::as_ptr(self.members[node].node.data.fib()) != before {
-            self.rerouted = self.now;
-        }
-        let discards = self.members[node].node.data.counters().total() - discarded;
-        self.ledger.account(self.now, node, data, discards, &out);
-        for transmit in out.udp.transmits() {
-            let Some(to) = number(transmit.to) else { continue };
-            for datagram in transmit.datagrams() {
-                self.carry(node, to, datagram);
-            }
-        }
-        out.clear();
-        self.out = Some(out);
-        while let Some(notice) = self.members[node].node.poll_notice() {
-            if matches!(notice, Notice::ShutdownComplete) {
-                self.kill(node);
-                return;
-            }
-        }
-        self.set_alarm(node);
-    }
-
-    fn set_alarm(&mut self, node: usize) {
-        let member = &mut self.members[node];
-        let Some((at, _)) = member.node.poll_timeout().filter(|_| member.alive) else { return };
-        let at = at.max(self.now);
-        if member.alarm.is_none_or(|alarm| alarm != at) {
-            member.alarm = Some(at);
-            self.appoint(at, Happening::Alarm { node });
-        }
-    }
-
-    fn appoint(&mut self, at: Time, happening: Happening) {
-        self.appointments += 1;
-        self.agenda.push(Reverse((at, self.appointments, happening)));
-    }
-
-    fn carry(&mut self, from: usize, to: usize, datagram: &[u8]) {
-        self.carried.0 += 1;
-        self.carried.1 += datagram.len() as u64;
-        let data = engine::plaintext(datagram).and_then(data_number);
-        let edge = self.edge(from, to);
-        if edge.is_none_or(|edge| self.cut.contains(&edge)) || self.rng.f64() < self.weather.loss {
-            self.ledger.lose(data);
-            return;
-        }
-        let copies = if self.rng.f64() < self.weather.duplicates { 2 } else { 1 };
-        self.ledger.carry(data, copies);
-        for _ in 0..copies {
-            let mut delay = Duration::from_micros(self.rng.u64(self.weather.delay_us.clone()));
-            if self.rng.f64() < self.weather.late {
-                delay += LATE;
-            }
-            let arrival = Happening::Arrival { from, to, datagram: datagram.to_vec() };
-            self.appoint(self.now + delay, arrival);
-        }
-    }
-}
-
-/// The underlay address of a node. The simulator has no other.
-fn underlay(node: usize) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + node as u32), 51820))
-}
-
-fn number(addr: SocketAddr) -> Option<usize> {
-    match addr {
-        SocketAddr::V4(v4) => Some((v4.ip().to_bits() - 0x0a00_0000) as usize),
-        SocketAddr::V6(_) => None,
+        let now = self.now;
+        let Some(worker) = self.workers.first_mut() else { return };
+        let act = |node: &mut Node<PlainEngine>, out: &mut Output| act(node, now, out);
+        worker.act(&mut self.members[node], node, data, &self.air, Some(&mut self.ledger), now, act);
+        worker.hand_out(&mut self.members, &mut self.ledger);
     }
 }
 

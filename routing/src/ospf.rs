@@ -13,7 +13,8 @@
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
 //! | `mismatch` | what the two ends of a link disagree on | the last mismatch of each kind |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
-//! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
+//! | `flood` | the flooding procedure, section 13 step by step | |
+//! | `retransmission` | what a neighbour has to acknowledge, and when it is sent | a retransmission list |
 //! | `relay` | whom others flood to already | what the topology says about it |
 //! | `originate` | our own LSAs and their pace | what we want to say |
 //! | `restart` | graceful restart: the helper, and the restarting router | |
@@ -94,6 +95,7 @@ mod originate;
 pub mod packet;
 mod relay;
 mod restart;
+mod retransmission;
 mod spf;
 mod stale;
 pub mod view;

@@ -146,7 +146,7 @@ impl Play {
     #[expect(clippy::disallowed_methods, reason = "a bench measures")]
     fn scene(&mut self, name: &str, rest: Duration, happening: impl FnOnce(&mut Sim)) -> Result<()> {
         let (clock, start) = (Instant::now(), self.sim.now());
-        let (lsas, redundant) = self.lsas();
+        let (lsas, redundant) = self.sim.lsas();
         let (_, bytes) = self.sim.carried();
         happening(&mut self.sim);
         let happened = self.sim.now();
@@ -155,7 +155,8 @@ impl Play {
         let nodes = self.nodes().len() as u64;
         let settled =
             if self.sim.rerouted() > happened { self.sim.rerouted() - happened } else { Duration::ZERO };
-        let (lsas, redundant) = (self.lsas().0.saturating_sub(lsas), self.lsas().1.saturating_sub(redundant));
+        let (lsas, redundant) =
+            (self.sim.lsas().0.saturating_sub(lsas), self.sim.lsas().1.saturating_sub(redundant));
         let rest = self.idle * nodes as f64 * (self.sim.now() - start).as_secs_f64();
         let bytes = ((self.sim.carried().1 - bytes) as f64 - rest).max(0.0) / nodes as f64;
         let share = redundant as f64 / (lsas.max(1)) as f64;
@@ -176,11 +177,5 @@ impl Play {
 
     fn nodes(&self) -> Vec<usize> {
         (0..self.sim.size()).filter(|node| self.sim.is_alive(*node)).collect()
-    }
-
-    /// LSAs received by all nodes, and those they had already.
-    fn lsas(&self) -> (u64, u64) {
-        let counters = (0..self.sim.size()).map(|node| self.sim.node(node).control.ospf().counters());
-        counters.fold((0, 0), |(all, twice), it| (all + it.lsas_received, twice + it.lsas_redundant))
     }
 }

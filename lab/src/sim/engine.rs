@@ -145,11 +145,12 @@ impl Window {
     }
 }
 
+/// FNV-1a on words of eight bytes, and on what is left byte by byte.
 fn checksum(bytes: &[u8]) -> u64 {
-    // FNV-1a.
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29);
+    let (words, tail) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    tail.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

@@ -59,6 +59,18 @@ impl Ledger {
         self.loops
     }
 
+    /// Whether data packets are on their way.
+    pub(super) const fn is_open(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// What was wrong in other books, which saw no data packet, is wrong here.
+    pub(super) fn take_fault(&mut self, other: &mut Self) {
+        if let Some(fault) = other.fault.take() {
+            self.fault.get_or_insert(fault);
+        }
+    }
+
     /// A link takes a datagram and will deliver it so many times.
     pub(super) fn carry(&mut self, data: Option<usize>, copies: u64) {
         if data.is_some() {

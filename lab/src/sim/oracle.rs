@@ -32,7 +32,7 @@ impl TrueGraph {
         let alive: BTreeSet<usize> = (0..nodes).filter(|node| sim.members[*node].alive).collect();
         let mut neighbors = vec![Vec::new(); nodes];
         for (edge, (a, b)) in sim.topology.links.iter().enumerate() {
-            if sim.cut.contains(&edge) || !alive.contains(a) || !alive.contains(b) {
+            if sim.air.cut.contains(&edge) || !alive.contains(a) || !alive.contains(b) {
                 continue;
             }
             neighbors[*a].push((*b, u32::from(sim.cost(edge))));

@@ -109,10 +109,17 @@ impl Ospf {
     }
 
     /// Section 10.3, entering Exchange: what the database holds for this link. LSAs at MaxAge are flooded, not listed.
+    /// What is about to be said anew is not listed either: the instance that says this link would follow within
+    /// milliseconds, and everybody behind the neighbour would drop it for MinLSArrival.
     pub(super) fn summarise_database(&mut self, link: LinkId, now: Time) {
+        let is_alone = self.is_alone();
+        let router = self.config.router_id;
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         let Some(neighbor) = &mut interface.neighbor else { return };
         for (at, entry) in self.lsdb.iter().filter(|(at, _)| at.is_on(link)) {
+            if is_alone && at.is_about_links_of(router) {
+                continue;
+            }
             if entry.is_max_age(now) {
                 neighbor.retransmission.add(*at, entry.header(now), now);
             } else {
@@ -324,17 +331,14 @@ impl Ospf {
             return;
         }
         let due = neighbor.request_at.is_some_and(|at| at <= now);
-        let requests = &neighbor.requests;
-        let was_asking = !neighbor.asked.is_empty();
-        neighbor.asked.retain(|key| requests.contains_key(key));
-        if requests.is_empty() {
+        let answered = std::mem::take(&mut neighbor.answered);
+        if neighbor.requests.is_empty() {
             neighbor.request_at = None;
             if neighbor.state == State::Loading {
                 self.neighbor_event(link, Event::LoadingDone, "all requested LSAs arrived", now);
             }
             return;
         }
-        let answered = was_asking && neighbor.asked.is_empty();
         if neighbor.request_at.is_some() && !due && !answered {
             return;
         }

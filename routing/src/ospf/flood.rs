@@ -1,7 +1,6 @@
 //! The flooding procedure (RFC 2328 section 13): receiving, sending, acknowledging and retransmitting LSAs.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use molt_mesh::{LinkId, Time};
@@ -13,165 +12,14 @@ use super::consts::{
 use super::lsa::{LsType, Lsa, LsaHeader};
 use super::lsdb::{Aged, Change, LsaRef};
 use super::neighbor::{Event, State};
-use super::originate::LS_SPACING;
 use super::packet::{PacketBody, Reject};
 use super::relay::RELAY_DELAY;
+use super::retransmission::Removed;
 use super::view::SpfTrigger;
 
-/// After a Link State Update the next one to the same neighbour waits this long for more LSAs to fill it. The first one
-/// leaves at once, so it delays nothing at a single change and each hop by at most this in a burst.
-const PACKING: Duration = Duration::from_millis(5);
 /// How long an acknowledgment waits for others (RFC 2328 section 13.5). Round trip and wait together stay below the
 /// RxmtInterval of 1 s over any path that is fit for use.
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(100);
-/// LSAs a neighbour may be sent before it acknowledges one (RFC 4222 recommendation 3). About 35 kB of mesh LSAs: less
-/// than a tunnel's queue, more than a change ever causes.
-const WINDOW: usize = 160;
-/// The wait for an acknowledgment doubles with each retransmission (RFC 4222 recommendation 2) up to 2^3 times the
-/// RxmtInterval.
-const MAX_BACKOFF: u32 = 3;
-
-/// When an LSA of the list is sent.
-#[derive(Debug, Clone, Copy)]
-enum Turn {
-    /// At this time, for the first time or again: its key in `Retransmission::due`.
-    At(Time),
-    /// For the first time when the window opens: it is in `Retransmission::waiting`.
-    Window,
-}
-
-/// One LSA that a neighbour has to acknowledge.
-#[derive(Debug)]
-struct Unacknowledged {
-    /// The instance, with its age when it was added.
-    header: LsaHeader,
-    turn: Turn,
-    /// How often it was sent.
-    sent: u32,
-}
-
-/// The Link state retransmission list of a neighbour. It also holds what is to be sent for the first time, so that
-/// nothing can be forgotten between the two.
-#[derive(Debug, Default)]
-pub(super) struct Retransmission {
-    list: BTreeMap<LsaRef, Unacknowledged>,
-    due: BTreeSet<(Time, LsaRef)>,
-    waiting: BTreeSet<LsaRef>,
-    /// LSAs of the list that were sent at least once.
-    in_flight: usize,
-    /// When the last Link State Update left.
-    last_update: Option<Time>,
-    /// When an own LSA was last sent to this neighbour, by whatever cause. They are few.
-    own_sent: BTreeMap<LsaRef, Time>,
-}
-
-impl Retransmission {
-    /// Adds an instance in place of any older one, to be sent at `due`.
-    pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
-        let item = Unacknowledged { header, turn: Turn::At(due), sent: 0 };
-        if let Some(replaced) = self.list.insert(at, item) {
-            self.forget_turn(&at, &replaced);
-        }
-        self.due.insert((due, at));
-    }
-
-    pub(super) fn remove(&mut self, at: &LsaRef) -> bool {
-        let Some(removed) = self.list.remove(at) else { return false };
-        self.forget_turn(at, &removed);
-        true
-    }
-
-    fn forget_turn(&mut self, at: &LsaRef, item: &Unacknowledged) {
-        match item.turn {
-            Turn::At(due) => self.due.remove(&(due, *at)),
-            Turn::Window => self.waiting.remove(at),
-        };
-        self.in_flight -= usize::from(item.sent > 0);
-    }
-
-    pub(super) fn contains(&self, at: &LsaRef) -> bool {
-        self.list.contains_key(at)
-    }
-
-    pub(super) fn keys(&self) -> impl Iterator<Item = &LsaRef> {
-        self.list.keys()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(super) fn clear(&mut self) {
-        let own_sent = std::mem::take(&mut self.own_sent);
-        *self = Self { own_sent, ..Self::default() };
-    }
-
-    /// When the next packet is due.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        let next = match self.due.first() {
-            _ if self.in_flight < WINDOW && !self.waiting.is_empty() => Time::ZERO,
-            Some((due, _)) => *due,
-            None => return None,
-        };
-        Some(self.last_update.map_or(next, |last| next.max(last + PACKING)))
-    }
-
-    /// What to send at `now`: everything new that the window admits, and of retransmissions what `room` bytes hold
-    /// (RFC 2328 section 13.6).
-    fn take_due(
-        &mut self,
-        now: Time,
-        rxmt: Duration,
-        room: usize,
-        length: impl Fn(&LsaRef) -> usize,
-    ) -> Vec<LsaRef> {
-        if self.deadline().is_none_or(|at| at > now) {
-            return Vec::new();
-        }
-        let due = self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, at)| at);
-        let candidates: Vec<LsaRef> = self.waiting.iter().take(WINDOW).chain(due).copied().collect();
-        let mut taken = Vec::new();
-        let mut again = 0;
-        for at in candidates {
-            let Some(item) = self.list.get_mut(&at) else { continue };
-            let turn = if item.sent == 0 && self.in_flight >= WINDOW {
-                Turn::Window
-            } else {
-                if item.sent == 0 {
-                    self.in_flight += 1;
-                } else {
-                    again += length(&at);
-                    if again > room && again > length(&at) {
-                        continue;
-                    }
-                }
-                taken.push(at);
-                let repeat_at = now + rxmt * (1 << item.sent.min(MAX_BACKOFF));
-                // The neighbour may have been sent the instance before in the database exchange, milliseconds ago, and
-                // then drops this one for MinLSArrival (FRR and BIRD do). It gets it again as soon as it listens.
-                let listens_at = match self.own_sent.get(&at) {
-                    Some(sent) if item.sent == 0 => (*sent + LS_SPACING).max(now),
-                    _ => now,
-                };
-                item.sent += 1;
-                Turn::At(if listens_at > now { listens_at.min(repeat_at) } else { repeat_at })
-            };
-            match std::mem::replace(&mut item.turn, turn) {
-                Turn::At(due) => self.due.remove(&(due, at)),
-                Turn::Window => self.waiting.remove(&at),
-            };
-            match turn {
-                Turn::At(due) => self.due.insert((due, at)),
-                Turn::Window => self.waiting.insert(at),
-            };
-        }
-        if !taken.is_empty() {
-            self.last_update = Some(now);
-        }
-        taken
-    }
-}
-
 impl Ospf {
     /// Section 13 with the changes of RFC 5340 section 4.5.1.
     pub(super) fn handle_update(&mut self, link: LinkId, lsas: Vec<Lsa>, now: Time) -> Result<(), Reject> {
@@ -223,8 +71,14 @@ impl Ospf {
         // (7)
         if order.is_eq() {
             self.counters.lsas_redundant += 1;
-            // (a) An implied acknowledgment, or (b).
-            return if neighbor.retransmission.remove(&at) { Ack::None } else { Ack::Direct(received) };
+            // (a) An implied acknowledgment, or (b). RFC 2328 sends what it puts on the list; here it may still wait there,
+            // for room in a packet, in the window, or for others to send it. Then no copy of ours tells the neighbour that
+            // we have the LSA, and without an acknowledgment it would repeat it.
+            return match neighbor.retransmission.remove(&at) {
+                Some(Removed::Sent) => Ack::None,
+                Some(Removed::Unsent) => Ack::Delayed(received),
+                None => Ack::Direct(received),
+            };
         }
         // (8)
         let Some(entry) = self.lsdb.get_mut(&at) else { return Ack::None };
@@ -254,13 +108,13 @@ impl Ospf {
             self.counters.lsas_without_room += 1;
             self.origins.flooded(&received.key, link, now);
             if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
-                neighbor.requests.remove(&received.key);
+                neighbor.remove_request(&received.key);
             }
             return Ack::Direct(received);
         }
         let stored_age = self.lsdb.get(&at).map(|entry| entry.age(now));
         self.origins.receive(link, &received, stored_age, now);
-        // (c), (d), then (b): flooding reads the stored instance.
+        // (d), then (b) and (c): flooding reads the stored instance.
         self.install(at, lsa, !requested, now);
         self.flood(at, Some(link), now);
         if at.key.ls_type == LsType::GRACE {
@@ -274,13 +128,8 @@ impl Ospf {
         Ack::Delayed(received)
     }
 
-    /// Sections 13 (5) (c) and (d), and 13.2.
+    /// Sections 13 (5) (d) and 13.2. [`Self::flood`] follows, and does (c).
     pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) {
-        for interface in self.interfaces.values_mut() {
-            if let Some(neighbor) = &mut interface.neighbor {
-                neighbor.retransmission.remove(&at);
-            }
-        }
         let change = self.lsdb.install(at, lsa, flooded, now);
         self.lsdb_changed(at, change, now);
     }
@@ -302,7 +151,8 @@ impl Ospf {
     }
 
     /// Section 13.3, which RFC 5340 section 4.5.2 extends: the stored instance goes to every neighbour in its scope that
-    /// may lack it. Returns whether there is one.
+    /// may lack it, and takes the place of any other on the retransmission lists (section 13 (5) (c)). Returns whether there
+    /// is such a neighbour.
     pub(super) fn flood(&mut self, at: LsaRef, from: Option<LinkId>, now: Time) -> bool {
         let mut flooded = false;
         let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return flooded };
@@ -321,14 +171,16 @@ impl Ospf {
             {
                 let order = header.compare(requested);
                 if order.is_ge() {
-                    neighbor.requests.remove(&at.key);
+                    neighbor.remove_request(&at.key);
                 }
                 if order.is_le() {
+                    neighbor.retransmission.remove(&at);
                     continue;
                 }
             }
             // (c)
             if from == Some(*link) {
+                neighbor.retransmission.remove(&at);
                 continue;
             }
             // (d). Steps (2) to (5) happen when the list is sent, at the end of the call or after the packing delay.
@@ -370,7 +222,7 @@ impl Ospf {
             if at.key.router == own_id
                 && let Some(neighbor) = &mut interface.neighbor
             {
-                neighbor.retransmission.own_sent.insert(*at, now);
+                neighbor.retransmission.note_own(*at, now);
             }
             let mut lsa = entry.lsa().clone();
             lsa.header.raw_age = entry.age_after(INF_TRANS_DELAY, now);
@@ -421,11 +273,10 @@ impl Ospf {
         let neighbor = interface.flooding_neighbor().ok_or(Reject::NeighborState)?;
         for ack in acks {
             let Some(at) = LsaRef::new(link, ack.key) else { continue };
-            let Some(item) = neighbor.retransmission.list.get(&at) else { continue };
-            if ack.compare(&item.header).is_eq() {
-                neighbor.retransmission.remove(&at);
-            } else {
-                self.counters.questionable_acks += 1;
+            match neighbor.retransmission.instance(&at).map(|header| ack.compare(header)) {
+                None => {}
+                Some(Ordering::Equal) => drop(neighbor.retransmission.remove(&at)),
+                Some(_) => self.counters.questionable_acks += 1,
             }
         }
         Ok(())

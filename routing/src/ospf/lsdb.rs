@@ -11,6 +11,7 @@ use molt_mesh::{LinkId, RouterId, Time};
 
 use super::consts::{CHECK_AGE, DO_NOT_AGE, LSA_HEADER_LEN, MAX_AGE};
 use super::lsa::{Body, LsType, Lsa, LsaHeader, LsaKey, Scope};
+use super::origin;
 
 /// 10,000 routers with a Router-LSA, a prefix LSA, a name, an agent record, and as much again to spare.
 pub(super) const MAX_LSAS: usize = 80_000;
@@ -54,7 +55,13 @@ impl LsaRef {
         self.link.is_none_or(|own| own == link)
     }
 
-    fn rank(&self) -> u128 {
+    /// Whether it is a Router-LSA of `router`, or the list that signs those.
+    pub(super) fn is_about_links_of(&self, router: RouterId) -> bool {
+        self.key.router == router && origin::is_about_links(&self.key)
+    }
+
+    /// The whole of it in one number.
+    pub(super) fn rank(&self) -> u128 {
         let link = self.link.map_or(0, LinkId::get);
         let LsaKey { ls_type, router, id } = self.key;
         u128::from(link) << 80 | u128::from(ls_type.0) << 64 | u128::from(router.0) << 32 | u128::from(id)
@@ -280,15 +287,19 @@ impl Lsdb {
 
     /// RFC 2328 section 13.2. The instance replaces any other.
     pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) -> Change {
-        let old = self.remove(&at);
         let age = match lsa.header.age() {
             MAX_AGE => MAX_AGE,
             age => age | lsa.header.raw_age & DO_NOT_AGE,
         };
-        let was_max_age = old.as_ref().is_none_or(|old| old.is_max_age(now));
+        // The old instance is replaced where it is: the tree of the database stays as it is at a refresh.
+        let old = self.entries.get_mut(&at).map(|old| {
+            let same = old.lsa.body() == lsa.body();
+            (old.is_max_age(now), same.then(|| std::mem::replace(&mut old.body, Body::Opaque)))
+        });
+        let was_max_age = old.as_ref().is_none_or(|(was_max_age, _)| *was_max_age);
         let (body, same) = match old {
             // An unchanged body need not be read again; the refresh of a large database is almost only that.
-            Some(old) if old.lsa.body() == lsa.body() => (old.body, true),
+            Some((_, Some(body))) => (body, true),
             // A body we cannot read is still kept and flooded. To drop it would wedge the adjacency with a neighbour
             // that stored it, and leave the decision to who happens to sit where.
             _ => (Body::decode(at.key.ls_type, lsa.body()).unwrap_or(Body::Opaque), false),
@@ -300,22 +311,27 @@ impl Lsdb {
             change_of(at.key.ls_type)
         };
         let mut entry = Entry { lsa, body, age, installed: now, flooded, sent_back: None, deadline: now };
+        if age < MAX_AGE {
+            entry.deadline = entry.next_deadline(now);
+        }
+        let (deadline, length) = (entry.deadline, usize::from(entry.lsa.header.length));
+        let unaged = entry.does_not_age();
+        if let Some(old) = self.entries.insert(at, entry) {
+            self.discount(&at, &old);
+        }
         if age == MAX_AGE {
             self.max_aged.insert(at);
         } else {
-            entry.deadline = entry.next_deadline(now);
-            self.deadlines.insert((entry.deadline, at));
+            self.deadlines.insert((deadline, at));
         }
-        if entry.does_not_age() {
+        if unaged {
             self.unaged.insert(at);
         }
-        let length = usize::from(entry.lsa.header.length);
         self.bytes += length;
         self.per_router.entry(at.key.router).or_default().add(length);
         if !self.is_vouched(at.key.router) {
             self.unvouched.add(length);
         }
-        self.entries.insert(at, entry);
         change
     }
 
@@ -332,6 +348,12 @@ impl Lsdb {
 
     pub(super) fn remove(&mut self, at: &LsaRef) -> Option<Entry> {
         let entry = self.entries.remove(at)?;
+        self.discount(at, &entry);
+        Some(entry)
+    }
+
+    /// An entry is not in the database any longer.
+    fn discount(&mut self, at: &LsaRef, entry: &Entry) {
         self.deadlines.remove(&(entry.deadline, *at));
         self.max_aged.remove(at);
         self.unaged.remove(at);
@@ -346,7 +368,6 @@ impl Lsdb {
                 self.per_router.remove(&at.key.router);
             }
         }
-        Some(entry)
     }
 
     /// LSAs at MaxAge.

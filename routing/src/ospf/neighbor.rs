@@ -6,9 +6,9 @@ use std::net::Ipv6Addr;
 use molt_mesh::{LinkId, RouterId, Time};
 
 use super::exchange::Exchange;
-use super::flood::Retransmission;
 use super::lsa::{LsaHeader, LsaKey};
 use super::restart::Help;
+use super::retransmission::Retransmission;
 use super::view::SpfTrigger;
 use super::{Ospf, Output};
 
@@ -134,6 +134,8 @@ pub(super) struct Neighbor {
     pub(super) requests: BTreeMap<LsaKey, LsaHeader>,
     /// The part of `requests` the last Link State Request asked for.
     pub(super) asked: BTreeSet<LsaKey>,
+    /// The last part of `asked` has arrived since anybody looked.
+    pub(super) answered: bool,
     /// When to ask again.
     pub(super) request_at: Option<Time>,
     /// Link state retransmission list.
@@ -156,6 +158,7 @@ impl Neighbor {
             exchange: Exchange::new(dd_seq),
             requests: BTreeMap::new(),
             asked: BTreeSet::new(),
+            answered: false,
             request_at: None,
             retransmission: Retransmission::default(),
         }
@@ -166,9 +169,16 @@ impl Neighbor {
         matches!(self.state, State::Full) || self.help.is_some()
     }
 
+    /// The LSA is here, or will not be asked for.
+    pub(super) fn remove_request(&mut self, key: &LsaKey) {
+        self.requests.remove(key);
+        self.answered |= self.asked.remove(key) && self.asked.is_empty();
+    }
+
     fn clear_lists(&mut self) {
         self.requests.clear();
         self.asked.clear();
+        self.answered = false;
         self.request_at = None;
         self.retransmission.clear();
         self.exchange.clear();

@@ -132,6 +132,11 @@ const fn part_of(key: &LsaKey) -> Option<u32> {
     }
 }
 
+/// Whether it says what links its router has, or proves that.
+pub(super) const fn is_about_links(key: &LsaKey) -> bool {
+    matches!((key.ls_type, key.id), (LsType::ROUTER, _) | (LsType::TOPOLOGY_SIGNATURE, LINKS))
+}
+
 /// What is known of the change of an LSA, if it changed.
 fn find(touched: &[(LsaKey, Touched)], key: LsaKey) -> Option<Touched> {
     touched.iter().find(|(changed, _)| *changed == key).map(|(_, touched)| *touched)

@@ -274,12 +274,21 @@ impl Ospf {
             return;
         }
         let restarting = self.is_restarting();
+        let is_alone = self.is_alone() && at.is_about_links_of(self.config.router_id);
         match self.own.get_mut(&at) {
+            // The first adjacency, which is forming, surpasses it. An instance before that one would only delay it.
+            Some(own) if own.wanted.is_some() && is_alone => own.again = true,
             Some(own) if own.wanted.is_some() => own.require(now),
             // RFC 3623 section 2.2 (2): what a restarting router said before is valid until the restart is over.
             _ if restarting => {}
             _ => self.flush(at, now),
         }
+    }
+
+    /// Whether the first adjacency will change what we say about our links.
+    pub(super) fn is_alone(&self) -> bool {
+        self.stage == Stage::Running
+            && self.interfaces.values().all(|interface| interface.full_neighbor().is_none())
     }
 
     /// The database no longer holds the LSA.

@@ -165,6 +165,25 @@ fn section_13_step_7a_the_same_instance_is_an_implied_acknowledgment() {
     assert!(acks(&sent).is_empty());
 }
 
+/// The copy of node 1 for node 0 waits for more to fill its packet when node 0 sends the same LSA. Without an answer
+/// node 0 would repeat it.
+#[test]
+fn section_13_step_7a_what_was_not_sent_yet_acknowledges_nothing_and_is_acknowledged() {
+    let mut net = Net::chain(3);
+    net.run_for(Duration::from_secs(9));
+    assert!(net.is_settled(), "{}", net.unsettled());
+    (0..2).for_each(|wire| net.cut(wire));
+    let since = net.sent.len();
+    let both = lsa(opaque(2), 1, 0);
+    net.inject(1, 0, PacketBody::Update(vec![lsa(opaque(1), 1, 0)])).unwrap();
+    net.inject(1, 0, PacketBody::Update(vec![both.clone()])).unwrap();
+    net.inject(0, 1, PacketBody::Update(vec![both.clone()])).unwrap();
+    net.run_for(200 * MS);
+    let sent = net.sent_since(since, 1, link(2));
+    assert_eq!(updates(&sent).iter().map(|(_, it)| it.key).collect::<Vec<_>>(), [opaque(1)]);
+    assert_eq!(acks(&sent).iter().map(|(_, it)| it.key).collect::<Vec<_>>(), [both.header.key]);
+}
+
 #[test]
 fn section_13_step_7b_a_duplicate_is_acknowledged_directly() {
     let mut net = silent_pair();
@@ -604,4 +623,46 @@ fn a_router_with_three_links_takes_in_one_copy_of_a_large_database() {
     assert!(net.is_settled_but_for_routes(), "{}", net.unsettled());
     let received = net.nodes[3].counters().lsas_received;
     assert!((600..750).contains(&received), "{received} LSAs came");
+}
+
+/// What a router says of itself before its first adjacency is not passed on: the instance that has the adjacency follows
+/// within milliseconds, and would be dropped two hops away for MinLSArrival.
+///
+/// ```text
+/// 0 ... 1 --- 2 --- 3
+/// ```
+#[test]
+fn who_joins_or_restarts_is_reached_from_afar_within_a_tenth_of_a_second() {
+    for mut net in [Net::new(4, 0), Net::members(4, 0)] {
+        net.connect(1, 2, 10);
+        net.connect(2, 3, 10);
+        net.run_for(Duration::from_secs(30));
+        let dst = net.prefix(0);
+        let reached = |net: &Net| net.fib(3).contains_key(&dst);
+        let joined = |net: &mut Net| net.run_while(Duration::from_secs(5), reached);
+        let wire = net.connect(0, 1, 10);
+        let took = joined(&mut net);
+        assert!(took < Duration::from_millis(100), "{took:?}");
+        net.run_for(Duration::from_secs(60));
+
+        net.down(wire);
+        net.run_for(Duration::from_secs(30));
+        assert!(!reached(&net));
+        net.up(wire);
+        let took = joined(&mut net);
+        assert!(took < Duration::from_millis(100), "after a failure: {took:?}");
+        net.run_for(Duration::from_secs(60));
+
+        net.down(wire);
+        net.run_for(Duration::from_secs(30));
+        net.restart(0);
+        net.up(wire);
+        let took = joined(&mut net);
+        assert!(took < Duration::from_millis(100), "after a restart: {took:?}");
+        net.run_for(Duration::from_secs(30));
+        assert!(net.is_settled(), "{}", net.unsettled());
+        for node in 1..4 {
+            assert_eq!(net.nodes[node].counters().lsas_too_early, 0, "node {node}");
+        }
+    }
 }

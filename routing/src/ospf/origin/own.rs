@@ -152,6 +152,7 @@ impl Ospf {
         let (us, key) = (*member.identity.key(), at.key);
         let router = self.config.router_id;
         let mut ours = false;
+        let is_alone = self.is_alone() && at.is_about_links_of(router);
         if key == record_key(router) {
             let record = Unverified::decode(&bytes).ok().filter(|it| it.agent().router_id() == router);
             if let Some(record) = record.and_then(|record| record.verify(&*verifier).ok()) {
@@ -176,9 +177,12 @@ impl Ospf {
                 && let Some(member) = &self.origins.member
             {
                 own.counter = list.topology().counter;
-                let body = own.sign(member, router, key.id, now);
-                if let Some(own) = self.own.get_mut(at) {
-                    own.want_soon(body, now);
+                // The first adjacency changes the list of the links, and it is signed anew.
+                if !is_alone {
+                    let body = own.sign(member, router, key.id, now);
+                    if let Some(own) = self.own.get_mut(at) {
+                        own.want_soon(body, now);
+                    }
                 }
             }
         }

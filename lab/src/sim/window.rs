@@ -1,0 +1,322 @@
+//! Passing time, on all processors.
+//!
+//! No datagram takes less than the shortest delay of the weather. So for that long - a *window* - no node can learn what
+//! another does, and each can be brought through the window by itself: nodes that run at the same moment on different
+//! processors, or one after the other, come to the same. What they send is handed out between windows. The order of
+//! everything a node sees is that of time, sender and the sender's count; each node draws the fate of what it sends from a
+//! generator of its own. So neither the number of processors nor the order of nodes within a window changes anything.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshd::control::Notice;
+use meshd::node::Node;
+use molt_mesh::{Identity, Time};
+use molt_tun::output::Output;
+
+use super::engine::{self, PlainEngine};
+use super::ledger::{Ledger, data_number};
+use super::{Edge, LATE, Weather};
+use crate::topology::Topology;
+
+/// Fewer nodes than this for each processor are not worth a thread in each window.
+const SHARE: usize = 64;
+
+/// A datagram on its way to a node. Ordered by arrival, and then in an order that is the same in every run.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrival {
+    at: Time,
+    from: usize,
+    number: u64,
+    datagram: Vec<u8>,
+}
+
+/// A node, and what comes to it.
+pub(super) struct Member {
+    pub(super) identity: Identity,
+    pub(super) node: Node<PlainEngine>,
+    pub(super) alive: bool,
+    /// How often it was started again.
+    pub(super) lives: u64,
+    /// When it wants to be woken.
+    alarm: Option<Time>,
+    arrivals: BinaryHeap<Reverse<Arrival>>,
+    /// Draws what becomes of the datagrams it sends.
+    rng: fastrand::Rng,
+    /// Datagrams it has sent.
+    sent: u64,
+}
+
+/// What is between the nodes.
+pub(super) struct Air {
+    by_pair: BTreeMap<(usize, usize), Edge>,
+    pub(super) cut: BTreeSet<Edge>,
+    pub(super) weather: Weather,
+}
+
+/// Brings nodes through a window, and keeps count for them.
+pub(super) struct Worker {
+    /// Lent to the node that acts; there is one, because it is large.
+    out: Output,
+    /// What was sent in this window, and to whom.
+    sent: Vec<(usize, Arrival)>,
+    /// Datagrams that links carried, and their bytes.
+    pub(super) carried: (u64, u64),
+    /// When a forwarding table changed last.
+    pub(super) rerouted: Time,
+    /// For windows in which no data packet is on its way.
+    quiet: Ledger,
+}
+
+/// As many as there are processors, if there are so many nodes.
+pub(super) fn workers(nodes: usize) -> Vec<Worker> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::iter::repeat_with(Worker::new).take(processors.min(nodes / SHARE).max(1)).collect()
+}
+
+/// The underlay address of a node. The simulator has no other.
+pub(super) fn underlay(node: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + node as u32), 51820))
+}
+
+fn number(addr: SocketAddr) -> Option<usize> {
+    match addr {
+        SocketAddr::V4(v4) => Some((v4.ip().to_bits() - 0x0a00_0000) as usize),
+        SocketAddr::V6(_) => None,
+    }
+}
+
+/// Lets `members` live until `end`.
+pub(super) fn pass(
+    members: &mut [Member],
+    workers: &mut [Worker],
+    air: &Air,
+    ledger: &mut Ledger,
+    end: Time,
+) {
+    while let Some(next) = next_of(members).filter(|next| *next <= end) {
+        // The last moment of the window is before the first in which something sent now can arrive.
+        let shortest = Duration::from_micros(air.weather.delay_us.start.max(1));
+        let last = (next + shortest.saturating_sub(Duration::from_nanos(1))).min(end);
+        window(members, workers, air, ledger, last);
+    }
+}
+
+/// The next thing that happens to somebody.
+pub(super) fn next_of(members: &[Member]) -> Option<Time> {
+    members.iter().filter_map(Member::next).min()
+}
+
+fn window(members: &mut [Member], workers: &mut [Worker], air: &Air, ledger: &mut Ledger, last: Time) {
+    let share = members.len().div_ceil(workers.len()).max(1);
+    match &mut *workers {
+        // The books are kept in the order in which things happen.
+        [worker, ..] if ledger.is_open() => worker.live(members, 0, air, Some(ledger), last),
+        [worker] => worker.live(members, 0, air, None, last),
+        workers => std::thread::scope(|scope| {
+            for (number, (members, worker)) in members.chunks_mut(share).zip(workers).enumerate() {
+                let is_busy = members.iter().any(|it| it.next().is_some_and(|next| next <= last));
+                if is_busy {
+                    scope.spawn(move || worker.live(members, number * share, air, None, last));
+                }
+            }
+        }),
+    }
+    for worker in workers {
+        worker.hand_out(members, ledger);
+    }
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self {
+            out: Output::new(false),
+            sent: Vec::new(),
+            carried: (0, 0),
+            rerouted: Time::ZERO,
+            quiet: Ledger::default(),
+        }
+    }
+
+    /// Brings some members, of which the first is node `first`, through a window.
+    fn live(
+        &mut self,
+        members: &mut [Member],
+        first: usize,
+        air: &Air,
+        mut ledger: Option<&mut Ledger>,
+        last: Time,
+    ) {
+        for (member, node) in members.iter_mut().zip(first..) {
+            while let Some(now) = member.next().filter(|next| *next <= last) {
+                self.step(member, node, air, ledger.as_deref_mut(), now);
+            }
+        }
+    }
+
+    /// The next thing that happens to a member.
+    fn step(
+        &mut self,
+        member: &mut Member,
+        node: usize,
+        air: &Air,
+        mut ledger: Option<&mut Ledger>,
+        now: Time,
+    ) {
+        let arrival = member.arrivals.peek_mut().filter(|arrival| arrival.0.at <= now);
+        let Some(arrival) = arrival.map(std::collections::binary_heap::PeekMut::pop) else {
+            member.alarm = None;
+            self.act(member, node, None, air, ledger, now, |node, out| node.handle_timeout(now, out));
+            return;
+        };
+        let Reverse(Arrival { from, mut datagram, .. }) = arrival;
+        let data = engine::plaintext(&datagram).and_then(data_number);
+        if let Some(ledger) = ledger.as_deref_mut() {
+            ledger.arrive(data);
+        }
+        if member.alive {
+            self.act(member, node, data, air, ledger.as_deref_mut(), now, |node, out| {
+                node.handle_datagram(underlay(from), &mut datagram, now, out);
+            });
+        } else if let Some(ledger) = ledger.as_deref_mut() {
+            ledger.lose(data);
+        }
+        if let Some(ledger) = ledger {
+            ledger.balance(now);
+        }
+    }
+
+    /// Lets a node do something, and takes what comes of it. `data` is the data packet it is given.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a node meets: itself, a packet, the air, the books, the time"
+    )]
+    pub(super) fn act(
+        &mut self,
+        member: &mut Member,
+        node: usize,
+        data: Option<usize>,
+        air: &Air,
+        ledger: Option<&mut Ledger>,
+        now: Time,
+        act: impl FnOnce(&mut Node<PlainEngine>, &mut Output),
+    ) {
+        let ledger = ledger.unwrap_or(&mut self.quiet);
+        let out = &mut self.out;
+        let discarded = member.node.data.counters().total();
+        let before = Arc::as_ptr(member.node.data.fib());
+        act(&mut member.node, out);
+        if Arc::as_ptr(member.node.data.fib()) != before {
+            self.rerouted = self.rerouted.max(now);
+        }
+        let discards = member.node.data.counters().total() - discarded;
+        ledger.account(now, node, data, discards, out);
+        for transmit in out.udp.transmits() {
+            let Some(to) = number(transmit.to) else { continue };
+            let edge = air.edge(node, to).filter(|edge| !air.cut.contains(edge));
+            for datagram in transmit.datagrams() {
+                self.carried.0 += 1;
+                self.carried.1 += datagram.len() as u64;
+                let data = engine::plaintext(datagram).and_then(data_number);
+                let arrivals = member.send(node, datagram, edge.is_some(), &air.weather, now);
+                if arrivals.is_empty() {
+                    ledger.lose(data);
+                } else {
+                    ledger.carry(data, arrivals.len() as u64);
+                }
+                self.sent.extend(arrivals.into_iter().map(|arrival| (to, arrival)));
+            }
+        }
+        out.clear();
+        while let Some(notice) = member.node.poll_notice() {
+            if matches!(notice, Notice::ShutdownComplete) {
+                member.kill();
+            }
+        }
+        member.alarm = member.node.poll_timeout().filter(|_| member.alive).map(|(at, _)| at.max(now));
+    }
+
+    /// Puts what was sent where it will arrive, and what was wrong into the books.
+    pub(super) fn hand_out(&mut self, members: &mut [Member], ledger: &mut Ledger) {
+        for (to, arrival) in self.sent.drain(..) {
+            members[to].arrivals.push(Reverse(arrival));
+        }
+        ledger.take_fault(&mut self.quiet);
+    }
+}
+
+impl Member {
+    pub(super) fn new(identity: Identity, node: Node<PlainEngine>, seed: u64) -> Self {
+        Self {
+            identity,
+            node,
+            alive: true,
+            lives: 0,
+            alarm: None,
+            arrivals: BinaryHeap::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            sent: 0,
+        }
+    }
+
+    /// Another life: what is on its way to the node still arrives.
+    pub(super) fn begin_again(&mut self, node: Node<PlainEngine>) {
+        self.node = node;
+        self.alive = true;
+        self.alarm = None;
+        self.lives += 1;
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.alive = false;
+        self.alarm = None;
+    }
+
+    /// When something happens to it next.
+    fn next(&self) -> Option<Time> {
+        let arrival = self.arrivals.peek().map(|arrival| arrival.0.at);
+        [arrival, self.alarm].into_iter().flatten().min()
+    }
+
+    /// The copies of a datagram that will arrive.
+    fn send(
+        &mut self,
+        from: usize,
+        datagram: &[u8],
+        linked: bool,
+        weather: &Weather,
+        now: Time,
+    ) -> Vec<Arrival> {
+        let lost = self.rng.f64() < weather.loss;
+        let copies = if self.rng.f64() < weather.duplicates { 2 } else { 1 };
+        if lost || !linked {
+            return Vec::new();
+        }
+        let copy = |_| {
+            self.sent += 1;
+            let mut delay = Duration::from_micros(self.rng.u64(weather.delay_us.clone()));
+            if self.rng.f64() < weather.late {
+                delay += LATE;
+            }
+            Arrival { at: now + delay, from, number: self.sent, datagram: datagram.to_vec() }
+        };
+        (0..copies).map(copy).collect()
+    }
+}
+
+impl Air {
+    pub(super) fn new(topology: &Topology) -> Self {
+        Self {
+            by_pair: topology.links.iter().enumerate().map(|(edge, pair)| (*pair, edge)).collect(),
+            cut: BTreeSet::new(),
+            weather: Weather::FAIR,
+        }
+    }
+
+    pub(super) fn edge(&self, a: usize, b: usize) -> Option<Edge> {
+        self.by_pair.get(&(a.min(b), a.max(b))).copied()
+    }
+}
