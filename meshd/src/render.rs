@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::api::{
     Bfd, Counters, Id, NextHop, OspfDatabase, OspfEvents, OspfInterfaces, OspfNeighbors, OspfSpfLog, Peers,
-    ProbeLine, Reloaded, RouteExplanation, Routes, Status,
+    ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
 };
 
 /// A borderless table; every column is as wide as its widest cell.
@@ -453,6 +453,19 @@ pub fn counters(answer: &Counters, all: bool) -> String {
         ]);
     }
     table.finish("all counters are zero")
+}
+
+/// `molt restart`
+#[must_use]
+pub fn restarted(answer: &Restarted) -> String {
+    let how = match &answer.restart {
+        None => "no neighbour had to wait".to_owned(),
+        Some(restart) => {
+            let reason = restart.reason.as_deref().unwrap_or("the neighbours are not back yet");
+            format!("{reason} after {:.1} s", restart.took_ms as f64 / 1e3)
+        }
+    };
+    format!("restarted, version {}: {how}\n", answer.version)
 }
 
 /// `molt reload`

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use molt_mesh::{LinkId, RouterId, Target};
+use molt_mesh::{LinkId, RouterId, Target, Time};
 use molt_routing::ospf::consts::{AREA, INSTANCE};
 use molt_routing::ospf::events::{Event, Subject};
 use molt_routing::ospf::lsa::{AsExternalLsa, Body, LsType, LsaPrefix, Scope};
@@ -17,6 +17,7 @@ use molt_tun::{IoCounters, LinkView, Snapshot};
 use super::{Daemon, refuse};
 use crate::api::{self, Answer, FailureKind, Request, Response, schema};
 use crate::config::Config;
+use crate::control::Restart;
 
 /// Whether a request is about the packet core.
 pub(super) fn needs_snapshot(request: &Request) -> bool {
@@ -133,7 +134,17 @@ impl Daemon {
             spf_runs: ospf.counters().spf_runs,
             ready: full > 0 && elsewhere,
             discarded: snapshot.discards.total(),
+            restart: self.restart_view(now),
         }
+    }
+
+    fn restart_view(&self, now: Time) -> Option<api::Restart> {
+        let (going, complete, reason, until) = match self.control.restart() {
+            Restart::None => return None,
+            Restart::Going { .. } => (true, false, None, now),
+            Restart::Over { complete, reason, at } => (false, *complete, Some((*reason).to_owned()), *at),
+        };
+        Some(api::Restart { going, complete, reason, took_ms: millis(until.since_start()) })
     }
 
     fn peers(&self, snapshot: &Snapshot, names: &Names) -> api::Peers {

@@ -153,14 +153,18 @@ impl Ospf {
     /// Asks the neighbours for a grace period, because this process is about to be replaced by one that starts with
     /// [`Self::new_restarting`]. [`Output::RestartReady`] follows within two seconds. From then on nothing is sent or
     /// received here; the tunnels and the forwarding table are to be kept, and BFD sessions ended as AdminDown.
-    pub fn prepare_restart(&mut self, grace: GraceLsa, now: Time) {
+    ///
+    /// `false`, and nothing happens, while an earlier restart goes on, another Router ID is being taken, or we leave.
+    #[must_use]
+    pub fn prepare_restart(&mut self, grace: GraceLsa, now: Time) -> bool {
         if self.stage != Stage::Running {
-            return;
+            return false;
         }
         self.stage = Stage::Preparing { grace, stop_at: now + PREPARE };
         self.update_own_lsas(now);
         self.hurry_own_lsas(now);
         self.settle(now);
+        true
     }
 
     /// A router that restarts and asks for `grace`. Its links are to have the ids they had (RFC 5187 section 3.2).

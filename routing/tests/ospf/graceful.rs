@@ -44,7 +44,8 @@ fn router_lsa(node: usize) -> LsaKey {
 
 /// Node 1 announces its restart and ends. `down` later its successor starts.
 fn planned(net: &mut Net, period_s: u32, down: Duration) {
-    net.with(1, |ospf, now| ospf.prepare_restart(grace(period_s), now));
+    assert!(net.with(1, |ospf, now| ospf.prepare_restart(grace(period_s), now)));
+    assert!(!net.with(1, |ospf, now| ospf.prepare_restart(grace(period_s), now)), "once");
     net.run_while(3 * SECOND, |net| net.events.iter().any(|(.., event)| *event == Output::RestartReady));
     let sent = net.sent.len();
     net.run_for(down);
@@ -337,7 +338,7 @@ fn rfc_3623_section_3_1_when_a_neighbour_is_not_helped() {
     net.with(0, |ospf, now| ospf.shutdown(now));
     assert_eq!(hears_grace(&mut net, 0), [(false, "this router restarts or leaves itself")]);
     let mut net = quiet();
-    net.with(0, |ospf, now| ospf.prepare_restart(grace(10), now));
+    assert!(net.with(0, |ospf, now| ospf.prepare_restart(grace(10), now)));
     assert_eq!(hears_grace(&mut net, 0), [(false, "this router restarts or leaves itself")]);
 }
 
