@@ -58,6 +58,8 @@ pub(super) struct Interface {
     /// The last packet that was dropped, for the operator.
     pub(super) last_reject: Option<(Time, Reject)>,
     pub(super) mismatches: Mismatches,
+    /// Sequence number of our last Grace-LSA.
+    pub(super) grace_seq: Option<i32>,
 }
 
 impl Interface {
@@ -75,6 +77,7 @@ impl Interface {
             bfd: None,
             last_reject: None,
             mismatches: Mismatches::default(),
+            grace_seq: None,
             config,
         }
     }
@@ -193,6 +196,7 @@ impl Ospf {
         now: Time,
     ) -> Result<(), Reject> {
         let (theirs_hello, theirs_dead) = hello.intervals();
+        let is_full = self.interfaces.get(&link).is_some_and(|interface| interface.full_neighbor().is_some());
         let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
         let ours = (seconds(self.config.hello), seconds(self.config.dead));
         let theirs = (hello.hello_interval, hello.dead_interval);
@@ -211,8 +215,9 @@ impl Ospf {
             self.note_mismatch(link, router, mismatch, now);
             return Err(Reject::HelloOptions);
         }
-        // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same.
-        if hello.designated != RouterId(0) {
+        // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same. FRR, when it has
+        // helped a neighbour to restart, elects a Designated Router on point-to-point links, too, and names it for ever.
+        if hello.designated != RouterId(0) && !is_full {
             let mismatch = Mismatch::NetworkType { designated: hello.designated };
             self.note_mismatch(link, router, mismatch, now);
         }

@@ -118,6 +118,50 @@ fn rfc_3623_section_5_an_unplanned_restart_is_announced_before_the_first_hello()
     assert_as_before(&net);
 }
 
+/// FRR keeps a flushed LSA for a minute: what is not newer is old news to it.
+#[test]
+fn the_grace_lsa_of_a_second_restart_is_newer_than_the_one_flushed_after_the_first() {
+    let mut net = chain();
+    planned(&mut net, 120, SECOND);
+    net.restart_gracefully(1, config(1), grace(120));
+    let since = net.sent.len();
+    net.run_while(60 * SECOND, |net| ended(net).is_some());
+    net.run_for(5 * SECOND);
+    assert_as_before(&net);
+    let seqs = |net: &Net, since: usize| -> Vec<i32> {
+        let sent = net.sent_since(since, 1, net.wires[0].ends[1].1);
+        let lsas = sent.iter().filter_map(|(_, body)| match body {
+            PacketBody::Update(lsas) => Some(lsas),
+            _ => None,
+        });
+        let graces = lsas.flatten().filter(|lsa| lsa.header.key.ls_type == LsType::GRACE);
+        graces.map(|lsa| lsa.header.seq).collect()
+    };
+    let flushed = seqs(&net, since).into_iter().max().unwrap();
+    let since = net.sent.len();
+    assert!(net.with(1, |ospf, now| ospf.prepare_restart(grace(120), now)));
+    net.run_for(SECOND);
+    let announced = seqs(&net, since);
+    assert!(announced.first().is_some_and(|first| *first > flushed), "{announced:?} after {flushed}");
+}
+
+#[test]
+fn leaving_comes_before_a_restart_that_is_being_prepared() {
+    let mut net = chain();
+    net.with(1, |ospf, now| {
+        assert!(ospf.prepare_restart(grace(120), now));
+        ospf.shutdown(now);
+    });
+    net.run_for(5 * SECOND);
+    let told: Vec<_> = net.events.iter().filter(|(_, node, _)| *node == 1).map(|(.., event)| event).collect();
+    assert!(told.contains(&&Output::ShutdownComplete) && !told.contains(&&Output::RestartReady), "{told:?}");
+    for node in [0, 2] {
+        assert_eq!(help(&net, node).last().map(|(helping, _)| *helping), Some(false));
+        let routers = net.area_lsas(node).into_iter().filter(|(key, _)| key.router == router_id(1));
+        assert_eq!(routers.count(), 0, "what it said is flushed");
+    }
+}
+
 #[test]
 fn without_grace_a_restart_is_noticed() {
     let mut net = chain();
