@@ -14,7 +14,7 @@ mod ospf;
 
 pub use ospf::{
     OspfDatabase, OspfEvent, OspfEvents, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor,
-    OspfNeighbors, OspfSpfLog, OspfSpfRun,
+    OspfNeighbors, OspfSilence, OspfSpfLog, OspfSpfRun,
 };
 
 /// Where the daemon listens unless told otherwise.

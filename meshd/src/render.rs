@@ -304,6 +304,14 @@ pub fn ospf_neighbors(answer: &OspfNeighbors) -> String {
         text.push('\n');
         text.push_str(&table.finish(""));
     }
+    if !answer.silent.is_empty() {
+        let mut table = Table::new(&["I/F", "PROBLEM", "LOOK FOR"]);
+        for silence in &answer.silent {
+            table.row([silence.interface_id.to_string(), silence.problem.clone(), silence.hint.clone()]);
+        }
+        text.push('\n');
+        text.push_str(&table.finish(""));
+    }
     text
 }
 
@@ -580,6 +588,7 @@ mod tests {
                 adopted: false,
                 ago_ms: 3_000,
             }],
+            silent: Vec::new(),
         };
         let text = ospf_neighbors(&answer);
         let lines: Vec<&str> = text.lines().collect();

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use molt_mesh::{LinkId, RouterId, Target, Time};
+use molt_routing::ospf::State as NeighborState;
 use molt_routing::ospf::consts::{AREA, INSTANCE};
 use molt_routing::ospf::events::{Event, Subject};
 use molt_routing::ospf::lsa::{AsExternalLsa, Body, LsType, LsaPrefix, Scope};
@@ -303,12 +304,21 @@ impl Daemon {
             restart_remaining_ms: neighbor.helped.map(|(left, _)| millis(left)),
             restart_reason: neighbor.helped.map(|(_, reason)| reason.to_string()),
         };
+        let states: BTreeMap<_, _> =
+            ospf.neighbors(now).into_iter().map(|neighbor| (neighbor.link, neighbor.state)).collect();
         api::OspfNeighbors {
             schema: schema::OSPF_NEIGHBORS.into(),
             neighbors: ospf.neighbors(now).iter().map(neighbor).collect(),
             mismatches: interfaces
                 .iter()
                 .flat_map(|interface| interface.mismatches.iter().map(|view| mismatch(interface, view)))
+                .collect(),
+            silent: interfaces
+                .iter()
+                .filter(|interface| {
+                    interface.up && interface.mismatches.iter().all(|it| it.mismatch.is_adopted())
+                })
+                .filter_map(|interface| silence(interface.link, states.get(&interface.link).copied()))
                 .collect(),
         }
     }
@@ -506,6 +516,21 @@ impl Daemon {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A tunnel that is up carries Hellos, unless the other end lets nothing through. Stock routers do not say so.
+fn silence(link: LinkId, state: Option<NeighborState>) -> Option<api::OspfSilence> {
+    let (problem, hint) = match state {
+        None | Some(NeighborState::Down) => (
+            "no-hello",
+            "no AllowedIPs ff02::/16, no link-local address, or no OSPFv3 on the interface at the other end",
+        ),
+        Some(NeighborState::Init) => {
+            ("one-way", "it does not hear us: no AllowedIPs fe80::/10 at the other end")
+        }
+        Some(_) => return None,
+    };
+    Some(api::OspfSilence { interface_id: link.get(), problem: problem.into(), hint: hint.into() })
 }
 
 const fn scope_name(scope: Scope) -> &'static str {

@@ -196,7 +196,6 @@ impl Ospf {
         now: Time,
     ) -> Result<(), Reject> {
         let (theirs_hello, theirs_dead) = hello.intervals();
-        let is_full = self.interfaces.get(&link).is_some_and(|interface| interface.full_neighbor().is_some());
         let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
         let ours = (seconds(self.config.hello), seconds(self.config.dead));
         let theirs = (hello.hello_interval, hello.dead_interval);
@@ -217,7 +216,7 @@ impl Ospf {
         }
         // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same. FRR, when it has
         // helped a neighbour to restart, elects a Designated Router on point-to-point links, too, and names it for ever.
-        if hello.designated != RouterId(0) && !is_full {
+        if hello.designated != RouterId(0) && !self.is_point_to_point(router, now) {
             let mismatch = Mismatch::NetworkType { designated: hello.designated };
             self.note_mismatch(link, router, mismatch, now);
         }
@@ -287,6 +286,12 @@ impl Ospf {
             self.update_own_lsas(now);
         }
         Ok(())
+    }
+
+    /// Whether `router` announces a point-to-point link to us.
+    fn is_point_to_point(&self, router: RouterId, now: Time) -> bool {
+        let links = self.router_links(router, now).unwrap_or_default();
+        links.iter().any(|link| link.neighbor == self.config.router_id)
     }
 
     /// RFC 5882 section 4.2. Only a session that was Up says something by going Down: a neighbour may run no BFD.

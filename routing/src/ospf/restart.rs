@@ -272,7 +272,7 @@ impl Ospf {
     }
 
     /// The point-to-point links a router announces in all its Router-LSAs.
-    fn router_links(&self, router: RouterId, now: Time) -> Option<Vec<RouterLink>> {
+    pub(super) fn router_links(&self, router: RouterId, now: Time) -> Option<Vec<RouterLink>> {
         let mut links: Option<Vec<RouterLink>> = None;
         for (_, entry) in self.lsdb.of_router(LsType::ROUTER, router).filter(|(_, it)| !it.is_max_age(now)) {
             if let Body::Router(lsa) = &entry.body {
