@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use molt_lab::mesh::{Mesh, Meshd, Node, Role, Setup};
 use molt_lab::stock::{Interface, Router, RouterConfig};
-use molt_lab::tools::PingStream;
+use molt_lab::tools::{PingStream, ping};
 use molt_lab::topology::Topology;
 use molt_lab::wait::wait_until;
 use serde_json::Value;
@@ -50,7 +50,8 @@ fn star(what: &str, setup: Setup, told: impl Fn(&Value, u64) -> anyhow::Result<S
         neighbours.iter().filter(|it| it.state == "Full").map(|it| it.interface.as_str()).collect();
     assert_eq!(full, ["3"], "{what}: {neighbours:?}");
     let pinged = pings.stop().unwrap();
-    assert_eq!(pinged.lost(), 0, "{what}: {}", pinged.text);
+    // The last one may be under way when it ends.
+    assert!(pinged.lost() <= 1, "{what}: {}", pinged.text);
     let bfd = hub.molt(&["bfd"]).unwrap();
     let downs = |session: &&Value| session["interface-id"] == 3 && session["down-count"] != 0;
     assert!(!bfd["sessions"].as_array().unwrap().iter().any(|session| downs(&session)), "{bfd}");
@@ -113,6 +114,8 @@ fn another_mtu_instance_area_or_kind_of_network_is_named_with_both_values() {
     star("MTU", interface(|it| it.mtu = 1420), names("MTU", "1280", "1420"));
     star("instance id", router(|it| it.instance = 1), names("instance id", "0", "1"));
     star("area", router(|it| it.area = 1), names("area", "0.0.0.0", "0.0.0.1"));
+    let lan = router(|it| it.point_to_point = false);
+    star("broadcast", lan, names("network type", "point-to-point", "broadcast with DR "));
 }
 
 /// Cryptokey routing of the other end drops what does not match; our end hears nothing, or is not heard.
@@ -160,7 +163,11 @@ fn a_stock_router_with_our_router_id_makes_us_take_another() {
         .unwrap();
         println!("{:?} came with {before}; we are {after} {took:.1?} later", ROLES[node]);
         mesh.wait_full(MINUTE).unwrap();
-        mesh.wait_reachable(MINUTE).unwrap();
+        // The far `meshd` takes its address from the router of the old id only, as its [[origin]] says.
+        let address = mesh.nodes[node].address().to_string();
+        mesh.meshd(0).unwrap().molt(&["wait", "--for", &address]).unwrap();
+        let pinged = ping(&mesh.net.nodes[0], mesh.nodes[node].address(), &["-c", "5", "-i", "0.1"]).unwrap();
+        assert_eq!(pinged.lost(), 0, "{}", pinged.text);
         let neighbours = mesh.router(0).unwrap().neighbours().unwrap();
         assert!(neighbours.iter().any(|it| it.router_id == before && it.state == "Full"), "{neighbours:?}");
     }
@@ -186,7 +193,6 @@ fn a_thousand_external_prefixes_are_in_the_table_until_their_router_stops() {
     .unwrap();
     mesh.wait_full(MINUTE).unwrap();
     let hub = mesh.meshd(0).unwrap();
-    // One more router, which nobody announces: what is not allowed is not used.
     assert_eq!(externals(hub, 2) + externals(hub, 3), 0, "nobody allowed them yet");
     hub.configure(|text| {
         text.lines()

@@ -65,7 +65,6 @@ fn who_announces_somebodys_address_is_named_and_the_way_to_it_explained() {
     })
     .unwrap();
     assert_eq!(event["router-id"], "10.255.0.1", "{event}");
-    assert_eq!(event["link"], 1, "{event}");
     let cause = event["cause"].as_str().unwrap();
     let events = text(meshd, &["ospf", "events"]);
     assert_eq!(cell(&events, "EVENT", &prefix), cause);

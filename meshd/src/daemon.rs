@@ -287,7 +287,7 @@ impl Daemon {
                 }
                 () = tokio::time::sleep(timer) => {}
                 Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry, &verdicts),
-                Some(verdict) = checked.recv() => self.handle_verdict(verdict),
+                Some(verdict) = checked.recv() => self.handle_verdict(verdict, &verdicts),
                 Some(found) = resolved.recv() => self.handle_resolved(found),
                 _ = patrol.tick() => {
                     self.control.set_clock(self.clock.unix_ms_at_start(), self.clock.now());

@@ -41,6 +41,10 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has.
 const CHECK_PERIOD: Duration = Duration::from_millis(5);
 
+/// Pause after a change of peers. Nobody helps a router that has just changed its links (RFC 3623 section 3.1): they are said
+/// after MinLSArrival (1 s) at the latest, and acknowledged within RxmtInterval and the delay of acknowledgments (1 s each).
+const SETTLE: Duration = Duration::from_secs(3);
+
 /// How far a restart is. Whoever asked for it is told when it cannot be done, or just before it happens.
 pub(super) enum Restarting {
     /// The new program checks itself.
@@ -252,10 +256,18 @@ impl Daemon {
         Ok(())
     }
 
-    pub(super) fn handle_verdict(&mut self, verdict: Verdict) {
+    pub(super) fn handle_verdict(&mut self, verdict: Verdict, verdicts: &mpsc::Sender<Verdict>) {
         let Some(Restarting::Checking(told)) = self.restarting.take() else { return };
         // Peers that are gone are gone before the neighbours wait for them to come back.
         match verdict.and_then(|()| self.reload()) {
+            Ok(done) if done.added + done.changed + done.removed > 0 => {
+                self.restarting = Some(Restarting::Checking(told));
+                let verdicts = verdicts.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(SETTLE).await;
+                    drop(verdicts.send(Ok(())).await);
+                });
+            }
             Ok(_) if self.control.prepare_restart(self.clock.now()) => {
                 info!("restarting: asking the neighbours to wait");
                 self.restarting = Some(Restarting::Preparing(told));

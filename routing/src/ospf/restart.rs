@@ -257,6 +257,9 @@ impl Ospf {
         };
         let mut missing = false;
         for old in before {
+            if !self.interfaces.keys().any(|link| link.get() == old.interface) {
+                return Some((false, "a link is no longer configured"));
+            }
             let adjacent = self.interfaces.iter().any(|(link, interface)| {
                 let is_it = interface.neighbor.as_ref().is_some_and(|it| it.router == old.neighbor);
                 link.get() == old.interface && is_it && full(interface)
