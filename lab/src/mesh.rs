@@ -451,7 +451,15 @@ impl Meshd {
     /// # Errors
     /// If it ends instead, with its log.
     pub fn run(&mut self) -> Result<()> {
-        let mut command = self.namespace.command(binary("meshd")?);
+        self.run_program(&binary("meshd")?)
+    }
+
+    /// The same with another program file.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_program(&mut self, program: &Path) -> Result<()> {
+        let mut command = self.namespace.command(program);
         command.arg("--config").arg(&self.config);
         command.arg("--state-dir").arg(&self.state_dir);
         command.arg("--socket").arg(&self.socket);

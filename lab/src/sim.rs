@@ -343,6 +343,7 @@ impl Sim {
                 ospf: config::Ospf::default(),
                 bfd: config::Bfd { enabled: self.options.bfd, ..config::Bfd::default() }.session(),
                 seed: seed.wrapping_mul(31),
+                handover: None,
             },
             self.now,
         );

@@ -14,7 +14,7 @@ mod ospf;
 
 pub use ospf::{
     OspfDatabase, OspfEvent, OspfEvents, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor,
-    OspfNeighbors, OspfSpfLog, OspfSpfRun,
+    OspfNeighbors, OspfSilence, OspfSpfLog, OspfSpfRun,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -49,6 +49,8 @@ pub enum Request {
     Ping(Ping),
     /// Read the peers of the configuration again.
     Reload,
+    /// Replace the daemon by a new process without losing its ways.
+    Restart,
     /// The forwarding table.
     Routes,
     /// Why packets to an address go where they go.
@@ -154,6 +156,8 @@ pub enum Answer {
     Counters(Counters),
     /// To [`Request::Reload`].
     Reloaded(Reloaded),
+    /// To [`Request::Restart`], by the old process.
+    Restarting(Restarting),
     /// To [`Request::Ping`] and [`Request::Trace`], once per probe.
     Probe(ProbeLine),
     /// Nothing more follows.
@@ -186,6 +190,10 @@ pub mod schema {
     pub const COUNTERS: &str = "molt.counters/1";
     /// Of [`Reloaded`](super::Reloaded).
     pub const RELOADED: &str = "molt.reload/1";
+    /// Of [`Restarting`](super::Restarting).
+    pub const RESTARTING: &str = "molt.restarting/1";
+    /// Of [`Restarted`](super::Restarted).
+    pub const RESTARTED: &str = "molt.restart/1";
     /// Of [`ProbeLine`](super::ProbeLine).
     pub const PROBE: &str = "molt.probe/1";
     /// Of [`Done`](super::Done).
@@ -240,6 +248,22 @@ pub struct Status {
     pub ready: bool,
     /// Packets discarded so far.
     pub discarded: u64,
+    /// The graceful restart by which this process came to be, if it did.
+    pub restart: Option<Restart>,
+}
+
+/// A graceful restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restart {
+    /// Whether it goes on: packets take the ways they took before.
+    pub going: bool,
+    /// Whether all adjacencies are back.
+    pub complete: bool,
+    /// Why it is over.
+    pub reason: Option<String>,
+    /// Milliseconds from the start of the process to the end of the restart, or until now.
+    pub took_ms: u64,
 }
 
 /// How many neighbours are how far.
@@ -484,6 +508,28 @@ pub struct Reloaded {
     pub removed: usize,
     /// Settings that changed in the file and wait for a restart.
     pub needs_restart: Vec<String>,
+}
+
+/// The neighbours wait, and the process is about to be replaced. The new one answers at the same socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restarting {
+    /// [`schema::RESTARTING`].
+    pub schema: String,
+    /// Seconds for which the neighbours wait.
+    pub grace_s: u32,
+}
+
+/// What `molt restart` prints when the restart is over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restarted {
+    /// [`schema::RESTARTED`].
+    pub schema: String,
+    /// Version that runs.
+    pub version: String,
+    /// What the daemon says; nothing if no neighbour had to wait.
+    pub restart: Option<Restart>,
 }
 
 /// One probe of `ping` or `trace`.

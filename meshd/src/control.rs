@@ -27,6 +27,11 @@ use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Sna
 use tracing::{debug, error, info, warn};
 
 use crate::config;
+use crate::handover::Handover;
+
+mod restart;
+
+pub use restart::Restart;
 
 /// Everything the control plane must know about this node.
 #[derive(Debug, Clone)]
@@ -53,6 +58,8 @@ pub struct ControlConfig {
     pub bfd: Option<bfd::Config>,
     /// Random.
     pub seed: u64,
+    /// What the process before this one left, if this is a graceful restart.
+    pub handover: Option<Handover>,
 }
 
 /// A neighbour as configured, with its endpoint resolved.
@@ -90,6 +97,8 @@ pub enum Notice {
     Probe(ProbeReply),
     /// The router id clashed with another router's and was drawn anew, for the so-manieth time: to be remembered.
     RouterIdChanged(u32),
+    /// Neighbours keep their ways through this node: its process can be replaced by one that gets this.
+    RestartReady(Handover),
     /// Neighbours have been told, LSAs are flushed: the node can stop.
     ShutdownComplete,
     /// The state of the packet core.
@@ -140,32 +149,31 @@ pub struct Control {
     sign_at: Time,
     /// Security events that are in the log.
     logged: u64,
+    restart: Restart,
 }
 
 impl Control {
     /// A node without neighbours.
     #[must_use]
-    pub fn new(config: ControlConfig, now: Time) -> Self {
-        let ospf = Ospf::new(
-            ospf::Config {
-                router_id: config.identity.router_id(config.draw),
-                prefixes: config.addresses.iter().map(|addr| Prefix::host(*addr)).collect(),
-                hostname: config.name.clone(),
-                hello: Duration::from_secs(config.ospf.hello_s.into()),
-                dead: Duration::from_secs(config.ospf.dead_s.into()),
-                rxmt: RXMT_INTERVAL,
-                restart_helper: RestartHelper::Strict,
-                member: Some(Member {
-                    identity: config.identity.clone(),
-                    draw: config.draw,
-                    unix_ms: config.unix_ms,
-                    verifier: Arc::clone(&config.verifier),
-                    rights: config.rights.clone(),
-                }),
-                seed: config.seed,
-            },
-            now,
-        );
+    pub fn new(mut config: ControlConfig, now: Time) -> Self {
+        let routing = ospf::Config {
+            router_id: config.identity.router_id(config.draw),
+            prefixes: config.addresses.iter().map(|addr| Prefix::host(*addr)).collect(),
+            hostname: config.name.clone(),
+            hello: Duration::from_secs(config.ospf.hello_s.into()),
+            dead: Duration::from_secs(config.ospf.dead_s.into()),
+            rxmt: RXMT_INTERVAL,
+            restart_helper: RestartHelper::Strict,
+            member: Some(Member {
+                identity: config.identity.clone(),
+                draw: config.draw,
+                unix_ms: config.unix_ms,
+                verifier: Arc::clone(&config.verifier),
+                rights: config.rights.clone(),
+            }),
+            seed: config.seed,
+        };
+        let (ospf, fib, restart) = restart::start(routing, config.handover.take(), config.unix_ms, now);
         let mut control = Self {
             config,
             ospf,
@@ -178,9 +186,10 @@ impl Control {
             record_seq: 0,
             sign_at: now,
             logged: 0,
+            restart,
         };
         control.sign_record(now);
-        control.commands.push_back(Command::Fib(Arc::clone(control.ospf.fib())));
+        control.commands.push_back(Command::Fib(fib));
         control.drain(now);
         control
     }
@@ -360,19 +369,29 @@ impl Control {
     }
 
     fn add_peer(&mut self, config: PeerConfig, now: Time) -> Option<LinkId> {
+        // RFC 5187 section 3.2: a router that restarts has the Interface IDs it had.
+        let handed = self.handed_links().get(&config.key).copied();
+        let kept: BTreeSet<LinkId> = self.handed_links().values().map(|handed| handed.link).collect();
         let free = |link: &LinkId| !self.peers.contains_key(link);
-        let Some(link) = (1..=MAX_LINKS).filter_map(LinkId::new).find(free) else {
+        let mut new =
+            (1..=MAX_LINKS).filter_map(LinkId::new).filter(|link| free(link) && !kept.contains(link));
+        let Some(link) = handed.map(|handed| handed.link).filter(free).or_else(|| new.next()) else {
             warn!(key = %config.key, "no room for another neighbour");
             return None;
         };
+        // Where it was last heard, if it has moved.
+        let endpoint = handed.and_then(|handed| handed.endpoint).or(config.endpoint);
         self.commands.push_back(Command::AddLink(LinkConfig {
             link,
             remote: config.key,
             preshared: config.preshared,
-            endpoint: config.endpoint,
+            endpoint,
         }));
+        if handed.is_some_and(|handed| handed.forwarding && handed.link == link) {
+            self.commands.push_back(Command::Forwarding(link, true));
+        }
         self.ospf.add_link(self.ospf_link(link, &config), now);
-        let peer = Peer { endpoint: config.endpoint, config, established: false, bfd: None };
+        let peer = Peer { endpoint, config, established: false, bfd: None };
         self.peers.insert(link, peer);
         self.drain(now);
         Some(link)
@@ -556,10 +575,11 @@ impl Control {
                 ospf::Output::RestartHelper { link, router_id, helping, reason } => {
                     info!(%link, %router_id, helping, reason, "graceful restart of a neighbour");
                 }
-                ospf::Output::RestartReady => info!("ready to restart"),
-                ospf::Output::RestartEnded { complete, reason } => {
-                    info!(complete, reason, "graceful restart");
+                ospf::Output::RestartReady => {
+                    self.commands.push_back(Command::BfdAdminDown);
+                    self.notices.push_back(Notice::RestartReady(self.handover(now)));
                 }
+                ospf::Output::RestartEnded { complete, reason } => self.end_restart(complete, reason, now),
                 ospf::Output::Transmit { link, packet, .. } => {
                     if self.commands.len() < COMMAND_BACKLOG {
                         self.commands.push_back(Command::Transmit { link, packet });

@@ -10,6 +10,7 @@
 
 mod answers;
 mod endpoints;
+mod restart;
 mod server;
 
 use std::collections::BTreeMap;
@@ -17,31 +18,32 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use molt_mesh::MeshAddr;
 use molt_mesh::id::proof_of_work_bits;
 use molt_mesh::sign::Strict;
-use molt_mesh::{MESH_PREFIX, MeshAddr};
-use molt_tun::device::{Device, DeviceConfig};
 use molt_tun::driver::Handle;
 use molt_tun::engine::wireguard::WireGuardEngine;
-use molt_tun::socket::Sockets;
 use molt_tun::{Clock, Dataplane, NodeConfig, ProbeReply, Snapshot};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::api::{Failure, FailureKind, Request, Response};
 use crate::config::Config;
 use crate::control::{Control, ControlConfig, Notice, PeerChanges, ResolveError};
+use crate::handover::Handover;
 use crate::state::{NodeState, StateDir, StateError};
 
 use endpoints::Endpoints;
-use server::{Inquiry, Listener};
+use restart::{Belongings, Program, Restarting};
+use server::Inquiry;
 
 /// How the daemon is started.
 #[derive(Debug, Clone)]
@@ -87,8 +89,21 @@ struct Daemon {
     /// Who asked for which probe; the receiver is a connection of the control socket.
     probes: BTreeMap<u64, mpsc::Sender<Probed>>,
     leaving: Option<Leaving>,
+    restarting: Option<Restarting>,
+    /// What a restart begins again.
+    program: Program,
+    /// The control socket; a copy is served.
+    listener: UnixListener,
     /// Held while the daemon runs, against a second one on the same state.
-    _lock: File,
+    lock: File,
+}
+
+/// How the daemon ended.
+enum Ended {
+    /// It left the mesh.
+    Left,
+    /// It is to be replaced by a new process.
+    Restart(Program, Belongings, Handover),
 }
 
 /// An answer to a probe, with the name of who answered.
@@ -106,17 +121,62 @@ struct Leaving {
 ///
 /// # Errors
 /// If it cannot start: the message says what to do.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let mut program = Program::of_this_process().context("cannot find out how this program was started")?;
+    let mut left = None;
+    loop {
+        let config = Config::read(&options.config)?;
+        let state = StateDir::open(&options.state_dir)?;
+        let (belongings, handover) = match left.take().or_else(|| Belongings::inherit(&config, &state)) {
+            Some((belongings, handover)) => (Ok(belongings), handover),
+            None => (Err(state.lock()?), None),
+        };
+        let node = load_node(&state, &config)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ended = runtime.block_on(async {
+            let belongings = belongings.or_else(|lock| Belongings::make(options, &config, &node, lock))?;
+            let options = options.clone();
+            let daemon = Daemon::start(options, config, state, node, program, belongings, handover)?;
+            daemon.serve().await
+        })?;
+        drop(runtime);
+        match ended {
+            Ended::Left => return Ok(()),
+            Ended::Restart(again, belongings, handover) => {
+                let error = again.replace(&belongings);
+                error!(%error, "cannot become the new program; going on with this one");
+                program = again;
+                left = Some((belongings, Some(handover)));
+            }
+        }
+    }
+}
+
+/// Whether the daemon could start: what [`run`] reads is all there and good. Nothing is made, bound or changed.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(options: &Options) -> anyhow::Result<()> {
     let config = Config::read(&options.config)?;
-    let state = StateDir::open(&options.state_dir)?;
-    let lock = state.lock()?;
+    match StateDir::open(&options.state_dir)?.load() {
+        Err(StateError::Missing(_)) => Ok(()),
+        loaded => check_proof_of_work(&loaded?, &config),
+    }
+}
+
+fn load_node(state: &StateDir, config: &Config) -> anyhow::Result<NodeState> {
     let node = match state.load() {
         Err(StateError::Missing(_)) => {
-            info!(state_dir = %options.state_dir.display(), "making a new identity");
+            info!(state_dir = %state.path().display(), "making a new identity");
             state.create(None, config.network.pow_bits)?
         }
         loaded => loaded?,
     };
+    check_proof_of_work(&node, config)?;
+    Ok(node)
+}
+
+fn check_proof_of_work(node: &NodeState, config: &Config) -> anyhow::Result<()> {
     let bits = proof_of_work_bits(node.identity.key());
     anyhow::ensure!(
         bits >= config.network.pow_bits,
@@ -124,12 +184,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
          --pow-bits {0} --state-dir DIR",
         config.network.pow_bits
     );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = Listener::bind(&options.socket).await?;
-        let daemon = Daemon::start(options, config, state, node, lock)?;
-        daemon.serve(listener).await
-    })
+    Ok(())
 }
 
 impl Daemon {
@@ -137,22 +192,21 @@ impl Daemon {
         options: Options,
         config: Config,
         state: StateDir,
-        node: NodeState,
-        lock: File,
+        mut node: NodeState,
+        program: Program,
+        belongings: Belongings,
+        handover: Option<Handover>,
     ) -> anyhow::Result<Self> {
-        let sockets = Sockets::bind(config.underlay.listen)?;
+        let Belongings { device, sockets, listener, lock } = belongings;
         let listen = sockets.local_addrs();
         let addresses: Vec<Ipv6Addr> = node.addresses().into_iter().map(MeshAddr::ip).collect();
-        let device = Device::create(&DeviceConfig {
-            name: config.tun.name.clone(),
-            addresses: addresses.clone(),
-            route: MESH_PREFIX,
-            mtu: molt_mesh::port::TUNNEL_MTU as u32,
-        })?;
         let interface = device.name().to_owned();
         let clock = Clock::start();
         let link_local = node.identity.link_local();
         let seeds = [random()?, random()?];
+        if let Some(handover) = &handover {
+            node.draw = handover.draw;
+        }
         let data = Dataplane::new(
             WireGuardEngine::new(&node.identity),
             NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
@@ -171,6 +225,7 @@ impl Daemon {
                 ospf: config.ospf.clone(),
                 bfd: config.bfd.session(),
                 seed: seeds[1],
+                handover,
             },
             clock.now(),
         );
@@ -189,17 +244,22 @@ impl Daemon {
             waiting: Vec::new(),
             probes: BTreeMap::new(),
             leaving: None,
-            _lock: lock,
+            restarting: None,
+            program,
+            listener,
+            lock,
         })
     }
 
-    async fn serve(mut self, listener: Listener) -> anyhow::Result<()> {
+    async fn serve(mut self) -> anyhow::Result<Ended> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let (inquiries, mut inbox) = mpsc::channel(server::BACKLOG);
         let (found, mut resolved) = mpsc::channel(endpoints::BACKLOG);
-        let server = tokio::spawn(listener.serve(inquiries));
+        let (verdicts, mut checked) = mpsc::channel(1);
+        let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
+        let server = tokio::spawn(server::serve(listener, inquiries));
         self.apply_peers();
         self.endpoints.refresh(&found);
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
@@ -213,6 +273,9 @@ impl Daemon {
             {
                 break;
             }
+            if let Some(Restarting::Ready(..)) = self.restarting {
+                break;
+            }
             let timer = self.until_next_timer(stuck);
             tokio::select! {
                 biased;
@@ -223,7 +286,8 @@ impl Daemon {
                     anyhow::ensure!(!self.packets.is_finished(), "the packet loop has ended; see the log above");
                 }
                 () = tokio::time::sleep(timer) => {}
-                Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry),
+                Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry, &verdicts),
+                Some(verdict) = checked.recv() => self.handle_verdict(verdict, &verdicts),
                 Some(found) = resolved.recv() => self.handle_resolved(found),
                 _ = patrol.tick() => {
                     self.control.set_clock(self.clock.unix_ms_at_start(), self.clock.now());
@@ -240,7 +304,15 @@ impl Daemon {
             self.take_events();
         }
         server.abort();
-        self.stop().await
+        match self.restarting.take() {
+            Some(Restarting::Ready(told, handover)) => {
+                let (program, belongings, handover) = self.hand_over(told, handover).await?;
+                Ok(Ended::Restart(program, belongings, handover))
+            }
+            Some(Restarting::Checking(_) | Restarting::Preparing(_)) | None => {
+                self.stop().await.map(|()| Ended::Left)
+            }
+        }
     }
 
     /// Moves what the packet core reports into the control plane, and runs its timers.
@@ -280,6 +352,7 @@ impl Daemon {
         while let Some(notice) = self.control.poll_notice() {
             match notice {
                 Notice::Probe(reply) => self.pass_probe(reply),
+                Notice::RestartReady(handover) => self.ready_to_restart(handover),
                 Notice::RouterIdChanged(draw) => {
                     if let Err(error) = self.state.save_draw(draw) {
                         warn!(
@@ -306,9 +379,10 @@ impl Daemon {
         }
     }
 
-    fn handle_inquiry(&mut self, inquiry: Inquiry) {
+    fn handle_inquiry(&mut self, inquiry: Inquiry, verdicts: &mpsc::Sender<restart::Verdict>) {
         match inquiry {
             Inquiry::Ask(Request::Down, reply) => self.leave(Some(reply)),
+            Inquiry::Ask(Request::Restart, reply) => self.ask_restart(reply, verdicts),
             Inquiry::Ask(Request::Reload, reply) => {
                 let answer = match self.reload() {
                     Ok(reloaded) => Response::Ok(crate::api::Answer::Reloaded(reloaded)),
@@ -396,6 +470,8 @@ impl Daemon {
             self.leaving = Some(Leaving { told, complete: true });
             return;
         }
+        // Whoever wanted a restart loses the connection.
+        self.restarting = None;
         info!("leaving the mesh");
         sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
         self.leaving = Some(Leaving { told, complete: false });

@@ -7,6 +7,7 @@
 //! | [`node`] | packet core and control plane in one value, as the simulator runs them | yes |
 //! | [`control`] | neighbours and routing: events in, commands out | yes |
 //! | [`config`] | the configuration file | yes |
+//! | [`handover`] | what a process that restarts gracefully leaves to the next | yes |
 //! | [`state`] | the state directory: key, UUID, lock | |
 //! | [`api`] | what `molt` and `meshd` say to each other | yes |
 //! | [`client`], [`render`] | the other end: `molt` | |
@@ -19,6 +20,7 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod handover;
 pub mod node;
 pub mod render;
 pub mod state;

@@ -13,13 +13,17 @@ use tracing_subscriber::EnvFilter;
 /// The MoltNet daemon: joins this machine to a mesh and forwards its packets.
 ///
 /// Runs in the foreground and logs to standard error. SIGTERM and SIGINT leave the mesh in good order; SIGHUP reads
-/// the peers of the configuration again without dropping tunnels. `molt` is its command line.
+/// the peers of the configuration again without dropping tunnels; `molt restart` replaces the program and keeps its ways.
+/// `molt` is its command line.
 #[derive(Parser)]
 #[command(name = "meshd", version, max_term_width = 110)]
 struct Cli {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Check the configuration and the state, and do nothing else
+    #[arg(long)]
+    check: bool,
     /// Where the identity is kept; made if it is not there
     #[arg(long, default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
     state_dir: PathBuf,
@@ -55,7 +59,8 @@ fn main() -> ExitCode {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
     }
     let options = Options { config: cli.config, state_dir: cli.state_dir, socket: cli.socket };
-    match daemon::run(options) {
+    let done = if cli.check { daemon::check(&options) } else { daemon::run(&options) };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }

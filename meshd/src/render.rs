@@ -5,10 +5,17 @@ use std::net::Ipv4Addr;
 
 use crate::api::{
     Bfd, Counters, Id, NextHop, OspfDatabase, OspfEvents, OspfInterfaces, OspfNeighbors, OspfSpfLog, Peers,
-    ProbeLine, Reloaded, RouteExplanation, Routes, Status,
+    ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
 };
 
-/// A borderless table; every column is as wide as its widest cell.
+/// Columns of a terminal that nobody made wider.
+const COLUMNS: usize = 100;
+
+/// Indentation of what has no room in its row.
+const INDENT: usize = 6;
+
+/// A borderless table; every column is as wide as its widest cell. Last columns for which a terminal has no room stand below
+/// their row.
 struct Table {
     rows: Vec<Vec<String>>,
     right: Vec<bool>,
@@ -40,10 +47,12 @@ impl Table {
                 .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
+        let width_of = |columns: usize| widths.iter().take(columns).map(|width| width + 2).sum::<usize>() - 2;
+        let fitting = (1..=widths.len()).rev().find(|columns| width_of(*columns) <= COLUMNS).unwrap_or(1);
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
-            for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
+            for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right).take(fitting) {
                 if *right {
                     _ = write!(line, "{cell:>width$}  ");
                 } else {
@@ -52,8 +61,29 @@ impl Table {
             }
             text.push_str(line.trim_end());
             text.push('\n');
+            let rest = row.iter().skip(fitting).filter(|cell| !["", "-"].contains(&cell.as_str()));
+            fold(&mut text, rest.flat_map(|cell| cell.split(' ')));
         }
         text
+    }
+}
+
+/// Words in as many indented lines as they need.
+fn fold<'a>(text: &mut String, words: impl Iterator<Item = &'a str>) {
+    let mut column = 0;
+    for word in words {
+        let width = word.chars().count();
+        if column == 0 || column + 1 + width > COLUMNS {
+            let end = if column == 0 { "" } else { "\n" };
+            _ = write!(text, "{end}{:INDENT$}{word}", "");
+            column = INDENT + width;
+        } else {
+            _ = write!(text, " {word}");
+            column += 1 + width;
+        }
+    }
+    if column > 0 {
+        text.push('\n');
     }
 }
 
@@ -205,7 +235,8 @@ pub fn route_explanation(answer: &RouteExplanation) -> String {
     match &answer.route {
         Some(route) => {
             let (prefix, via) = (&route.prefix, next_hops(&route.next_hops));
-            _ = writeln!(text, "{} follows {prefix}, metric {}, via {via}", answer.address, route.metric);
+            _ = writeln!(text, "{} follows", answer.address);
+            _ = writeln!(text, "{prefix}, metric {}, via {via}", route.metric);
         }
         None => _ = writeln!(text, "there is no route to {}", answer.address),
     }
@@ -215,7 +246,8 @@ pub fn route_explanation(answer: &RouteExplanation) -> String {
         line("announced", format!("{} by {}{name}", claim.prefix, claim.router_id));
         match (&claim.identity_key, claim.record_seq, claim.record_expiry) {
             (Some(key), Some(seq), Some(expiry)) => {
-                line("record", format!("{key}, number {seq}, valid until {expiry} (seconds since 1970)"));
+                line("record", key.clone());
+                line("", format!("number {seq}, valid until {expiry} (seconds since 1970)"));
             }
             _ => line("record", "none: a stock router, or nobody".into()),
         }
@@ -300,6 +332,14 @@ pub fn ospf_neighbors(answer: &OspfNeighbors) -> String {
                 format!("{} ours {}, theirs {}{used}", mismatch.parameter, mismatch.ours, mismatch.theirs),
                 duration(mismatch.ago_ms / 1000),
             ]);
+        }
+        text.push('\n');
+        text.push_str(&table.finish(""));
+    }
+    if !answer.silent.is_empty() {
+        let mut table = Table::new(&["I/F", "PROBLEM", "LOOK FOR"]);
+        for silence in &answer.silent {
+            table.row([silence.interface_id.to_string(), silence.problem.clone(), silence.hint.clone()]);
         }
         text.push('\n');
         text.push_str(&table.finish(""));
@@ -455,6 +495,19 @@ pub fn counters(answer: &Counters, all: bool) -> String {
     table.finish("all counters are zero")
 }
 
+/// `molt restart`
+#[must_use]
+pub fn restarted(answer: &Restarted) -> String {
+    let how = match &answer.restart {
+        None => "no neighbour had to wait".to_owned(),
+        Some(restart) => {
+            let reason = restart.reason.as_deref().unwrap_or("the neighbours are not back yet");
+            format!("{reason} after {:.1} s", restart.took_ms as f64 / 1e3)
+        }
+    };
+    format!("restarted, version {}: {how}\n", answer.version)
+}
+
 /// `molt reload`
 #[must_use]
 pub fn reloaded(answer: &Reloaded) -> String {
@@ -539,6 +592,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_terminal_has_no_room_for_stands_below_its_row() {
+        let mut table = Table::new(&["NAME", ">COUNT", "WHAT", "WHY"]);
+        table.row(["a".into(), "1".into(), "x".repeat(60), "word ".repeat(30).trim_end().into()]);
+        table.row(["b".into(), "2".into(), "y".into(), "-".into()]);
+        let text = table.finish("");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        assert_eq!((lines[0], lines[1]), ("NAME  COUNT  WHAT", "      WHY"));
+        assert_eq!(lines[2], format!("a         1  {}", "x".repeat(60)));
+        assert_eq!(lines[3], format!("      {}", ["word"; 19].join(" ")));
+        assert_eq!(lines[4], format!("      {}", ["word"; 11].join(" ")));
+        assert_eq!(lines[5], "b         2  y");
+    }
+
+    #[test]
     fn neighbours_come_in_frrs_columns_and_mismatches_below_them() {
         let answer = OspfNeighbors {
             schema: crate::api::schema::OSPF_NEIGHBORS.into(),
@@ -567,6 +635,7 @@ mod tests {
                 adopted: false,
                 ago_ms: 3_000,
             }],
+            silent: Vec::new(),
         };
         let text = ospf_neighbors(&answer);
         let lines: Vec<&str> = text.lines().collect();
@@ -576,10 +645,11 @@ mod tests {
             ["NEIGHBOR", "ID", "PRI", "DEADTIME", "STATE/IFSTATE", "DURATION", "I/F[STATE]", "NAME"]
         );
         assert_eq!(
-            words(1)[..7],
+            words(2)[..7],
             ["10.0.0.2", "1", "39s", "Full/PointToPoint", "1m01s", "1[PointToPoint]", "bob"]
         );
-        assert_eq!(lines[4], "2    10.0.0.3   MTU ours 1280, theirs 1420   3s");
+        assert_eq!((words(1), words(3)), (vec!["ADDRESS"], vec!["fe80::2"]));
+        assert_eq!(lines[6], "2    10.0.0.3   MTU ours 1280, theirs 1420   3s");
         let nobody = OspfNeighbors { neighbors: Vec::new(), ..answer };
         assert!(ospf_neighbors(&nobody).starts_with("no neighbours\n\nI/F"));
     }

@@ -16,6 +16,10 @@ const SEED_FILE: &str = "identity.key";
 const UUID_FILE: &str = "uuid";
 const DRAW_FILE: &str = "router-id-draw";
 const LOCK_FILE: &str = "lock";
+const HANDOVER_FILE: &str = "restart.json";
+
+/// More than the forwarding table of 100,000 routes takes.
+const MAX_HANDOVER: u64 = 16 << 20;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +181,29 @@ impl StateDir {
     /// If it cannot be written.
     pub fn save_draw(&self, draw: u32) -> Result<(), StateError> {
         self.write(DRAW_FILE, format!("{draw}\n").as_bytes())
+    }
+
+    /// Leaves a note for the process that replaces this one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save_handover(&self, contents: &[u8]) -> Result<(), StateError> {
+        self.write(HANDOVER_FILE, contents)
+    }
+
+    /// Takes the note of the process before this one. It counts once: what comes after a crash knows nothing of it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read or removed.
+    pub fn take_handover(&self) -> Result<Vec<u8>, StateError> {
+        let path = self.0.join(HANDOVER_FILE);
+        let fail = |source| io_error("cannot read", &path, source);
+        let mut contents = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(MAX_HANDOVER).read_to_end(&mut contents))
+            .map_err(fail)?;
+        fs::remove_file(&path).map_err(fail)?;
+        Ok(contents)
     }
 
     /// Makes a new node: a key with at least `pow_bits` of proof of work, and the UUID it was given elsewhere.
@@ -359,6 +386,16 @@ mod tests {
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(held);
         state.lock().unwrap();
+    }
+
+    #[test]
+    fn a_handover_counts_once() {
+        let (_dir, state) = fresh();
+        assert!(state.take_handover().is_err());
+        state.save_handover(b"1").unwrap();
+        state.save_handover(b"2").unwrap();
+        assert_eq!(state.take_handover().unwrap(), b"2");
+        assert!(state.take_handover().is_err());
     }
 
     #[test]

@@ -588,6 +588,10 @@ impl Ospf {
         if self.is_restarting() {
             self.end_restart(false, "this router leaves", now);
         }
+        if matches!(self.stage, Stage::Preparing { .. }) {
+            // The Grace-LSAs are flushed with the rest.
+            self.stage = Stage::Running;
+        }
         if self.stage != Stage::Running {
             return;
         }

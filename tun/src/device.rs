@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::Ipv6Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::{fs, thread};
 
@@ -17,7 +17,9 @@ use netlink_packet_route::link::{
 };
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use rustix::io::Errno;
-use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+use tun_rs::{DeviceBuilder, Layer};
+
+use crate::sys;
 
 /// Packets that the host may queue while we are busy. The kernel's own default of 500 overflows in bursts of small
 /// packets; each thousand super-packets are 64 MB, so more is only delay.
@@ -51,6 +53,9 @@ pub enum DeviceError {
     /// Another program runs an interface of this name.
     #[error("the interface {0} belongs to another program: stop it, or choose another name")]
     NameTaken(String),
+    /// What was inherited is another device than the one that is wanted.
+    #[error("the inherited descriptor is not the TUN interface {0}")]
+    NotInherited(String),
     /// `/dev/net/tun` is missing.
     #[error(
         "/dev/net/tun is missing: load the module (modprobe tun), or give the container --device /dev/net/tun"
@@ -77,8 +82,10 @@ pub enum DeviceError {
 
 /// An interface that is up.
 pub struct Device {
-    tun: SyncDevice,
+    fd: OwnedFd,
     name: String,
+    /// The kernel takes and gives super-packets of UDP.
+    udp_offload: bool,
 }
 
 impl Device {
@@ -103,6 +110,24 @@ impl Device {
         })
     }
 
+    /// Takes over the interface that [`create`](Self::create) made in the process before this one, as it is: addresses,
+    /// routes and what the host has queued stay.
+    ///
+    /// # Errors
+    /// If the descriptor is anything else than such an interface of this name.
+    pub fn inherit(fd: OwnedFd, name: &str) -> Result<Self, DeviceError> {
+        let is_ours =
+            sys::tun_interface(fd.as_fd()).is_ok_and(|found| found.name == name && found.has_offloads);
+        if !is_ours {
+            return Err(DeviceError::NotInherited(name.to_owned()));
+        }
+        rustix::io::ioctl_fionbio(&fd, true)
+            .map_err(|errno| os("make the TUN interface non-blocking")(errno.into()))?;
+        let udp_offload =
+            sys::set_tun_offloads(fd.as_fd()).map_err(os("set the offloads of the TUN interface"))?;
+        Ok(Self { fd, name: name.to_owned(), udp_offload })
+    }
+
     /// The name of the interface.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -112,17 +137,17 @@ impl Device {
     /// Whether the kernel takes and gives super-packets of UDP (Linux 6.2), not only of TCP.
     #[must_use]
     pub fn has_udp_offload(&self) -> bool {
-        self.tun.udp_gso()
+        self.udp_offload
     }
 
     /// Reads one packet or super-packet, behind its virtio header.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tun.recv(buffer)
+        Ok(rustix::io::read(&self.fd, buffer)?)
     }
 
     /// Writes one packet or super-packet, behind its virtio header.
     pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.tun.send_vectored(slices)
+        Ok(rustix::io::writev(&self.fd, slices)?)
     }
 }
 
@@ -133,10 +158,8 @@ impl std::fmt::Debug for Device {
 }
 
 impl AsFd for Device {
-    #[expect(unsafe_code, reason = "tun-rs shows its descriptor only as a number")]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `tun` owns the descriptor and closes it only when it is dropped, which the borrow of `self` prevents.
-        unsafe { BorrowedFd::borrow_raw(self.tun.as_raw_fd()) }
+        self.fd.as_fd()
     }
 }
 
@@ -149,8 +172,7 @@ async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
     let (connection, netlink, _) = rtnetlink::new_connection().map_err(os("open a netlink socket"))?;
     tokio::spawn(connection);
     remove_leftover(&netlink, &config.name).await?;
-    let tun = open(config)?;
-    let index = tun.if_index().map_err(os("find the new interface"))?;
+    let (device, index) = open(config)?;
     // Best effort: in a container these files may be read-only, and netlink tells whether it matters.
     for (key, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("autoconf", "0")] {
         let file = Path::new("/proc/sys/net/ipv6/conf").join(&config.name).join(key);
@@ -182,10 +204,11 @@ async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
         Some(Errno::EXIST) => DeviceError::RouteTaken(config.route),
         _ => netlink_failed("add the route into the mesh")(error),
     })?;
-    Ok(Device { tun, name: config.name.clone() })
+    Ok(device)
 }
 
-fn open(config: &DeviceConfig) -> Result<SyncDevice, DeviceError> {
+/// The interface, not yet up, and its index.
+fn open(config: &DeviceConfig) -> Result<(Device, u32), DeviceError> {
     // IFF_VNET_HDR with TSO, and USO where the kernel has it. The mask outlives a process on a persistent device, so it
     // is always set, never assumed.
     let tun = DeviceBuilder::new()
@@ -203,7 +226,15 @@ fn open(config: &DeviceConfig) -> Result<SyncDevice, DeviceError> {
             _ => DeviceError::Os { what: "create the TUN interface", error },
         })?;
     tun.set_nonblocking(true).map_err(os("make the TUN interface non-blocking"))?;
-    Ok(tun)
+    let index = tun.if_index().map_err(os("find the new interface"))?;
+    let (udp_offload, fd) = (tun.udp_gso(), owned(tun));
+    Ok((Device { fd, name: config.name.clone(), udp_offload }, index))
+}
+
+#[expect(unsafe_code, reason = "tun-rs gives its descriptor up only as a number")]
+fn owned(tun: impl IntoRawFd) -> OwnedFd {
+    // SAFETY: `into_raw_fd` gives up an open descriptor that nobody else owns.
+    unsafe { OwnedFd::from_raw_fd(tun.into_raw_fd()) }
 }
 
 /// Removes an interface of our name that nobody has open. A TUN interface normally ends with its process, but one that

@@ -161,12 +161,9 @@ struct Io {
 }
 
 impl<C: Core> Driver<C> {
-    fn run(mut self) -> io::Result<()> {
-        let result = self.rounds();
-        if let Err(error) = &result {
-            tracing::error!(%error, "the packet loop ends");
-        }
-        result
+    fn run(mut self) -> io::Result<(Device, Sockets)> {
+        self.rounds().inspect_err(|error| tracing::error!(%error, "the packet loop ends"))?;
+        Ok((self.io.device, self.io.sockets))
     }
 
     fn rounds(&mut self) -> io::Result<()> {

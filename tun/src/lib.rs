@@ -12,6 +12,7 @@
 //! | [`socket`] | the underlay's UDP sockets, many datagrams per system call |
 //! | [`output`] | what one round of the loop sends: datagrams joined for UDP GSO, packets joined for the device |
 //! | [`fragment`] | fragments of OSPF packets |
+//! | [`inherit`] | descriptors that outlive this program: handed to the one that replaces it |
 //! | [`split`] | cutting the super-packets that the host sends |
 //! | `virtio` | the header in front of every packet of the device |
 //! | `sys` | system calls that no safe crate offers |
@@ -26,6 +27,7 @@ pub mod device;
 pub mod driver;
 pub mod engine;
 pub mod fragment;
+pub mod inherit;
 pub mod link;
 pub mod output;
 pub mod socket;

@@ -1,13 +1,13 @@
 //! The underlay: one UDP port, an IPv4 and an IPv6 socket, many datagrams per system call.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use molt_mesh::Time;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::output::{Transmit, UdpBatch};
 use crate::sys::{self, BATCH, Incoming, Outgoing};
@@ -40,6 +40,9 @@ pub enum BindError {
     /// The machine has no address of this kind.
     #[error("this machine has no address {0} to listen on")]
     NoAddress(IpAddr),
+    /// What was inherited is something else.
+    #[error("an inherited descriptor is not a UDP socket bound to {0}")]
+    NotInherited(SocketAddr),
     /// Ports below 1024.
     #[error("UDP port {} needs the capability CAP_NET_BIND_SERVICE", .0.port())]
     NotPermitted(SocketAddr),
@@ -69,8 +72,9 @@ struct Socket {
     fd: OwnedFd,
     /// The kernel cuts trains of datagrams itself.
     gso: bool,
-    /// The kernel's count of datagrams lost for lack of buffer, as last seen.
-    overflows: u32,
+    /// The kernel's count of datagrams lost for lack of buffer, as last seen. A socket that was inherited has one of
+    /// unknown height.
+    overflows: Option<u32>,
 }
 
 impl Sockets {
@@ -116,6 +120,26 @@ impl Sockets {
         Ok(Self { v4, v6, port, no_gso: NoGso::default() })
     }
 
+    /// Takes over the sockets that [`bind`](Self::bind) opened in the process before this one, with what has arrived at
+    /// them.
+    ///
+    /// # Errors
+    /// If one of them is no UDP socket bound to `listen`, or they are several of one family.
+    pub fn inherit(fds: Vec<OwnedFd>, listen: SocketAddr) -> Result<Self, BindError> {
+        let (mut v4, mut v6) = (None, None);
+        for fd in fds {
+            let (family, socket) = inherit(fd, listen)?;
+            let slot = match family {
+                Family::V4 => &mut v4,
+                Family::V6 => &mut v6,
+            };
+            if slot.replace(socket).is_some() {
+                return Err(BindError::NotInherited(listen));
+            }
+        }
+        Self::of(v4, v6, listen)
+    }
+
     /// What it listens on: an address for each family.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
@@ -135,6 +159,11 @@ impl Sockets {
         for socket in [&mut self.v4, &mut self.v6].into_iter().flatten() {
             socket.gso = on;
         }
+    }
+
+    /// The sockets there are, for a process that is to inherit them.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.fds().map(|(_, fd)| fd)
     }
 
     /// The sockets there are.
@@ -174,8 +203,8 @@ impl Sockets {
             counters.truncated += u64::from(message.truncated);
             // The kernel reports a running total, and only where it is not zero.
             if let Some(total) = message.control(libc::SOL_SOCKET, libc::SO_RXQ_OVFL) {
-                counters.receive_overflows += u64::from(total.wrapping_sub(socket.overflows));
-                socket.overflows = total;
+                let before = socket.overflows.replace(total).unwrap_or(total);
+                counters.receive_overflows += u64::from(total.wrapping_sub(before));
             }
         }
         Received { buffer, count }
@@ -502,7 +531,25 @@ fn open_socket(listen: SocketAddr) -> rustix::io::Result<Socket> {
     // Linux 4.18. Zero is "no segmentation by default", an error "never heard of it".
     let gso = set(libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
     rustix::net::bind(&fd, &listen)?;
-    Ok(Socket { fd, gso, overflows: 0 })
+    Ok(Socket { fd, gso, overflows: Some(0) })
+}
+
+/// Options stay with a socket, except that nobody says whether the kernel knows segmentation.
+fn inherit(fd: OwnedFd, listen: SocketAddr) -> Result<(Family, Socket), BindError> {
+    let refused = |_| BindError::NotInherited(listen);
+    let local = rustix::net::getsockname(&fd).and_then(SocketAddr::try_from).map_err(refused)?;
+    let is_udp = sockopt::socket_type(&fd).is_ok_and(|kind| kind == SocketType::DGRAM)
+        && sockopt::socket_protocol(&fd).is_ok_and(|protocol| protocol == Some(ipproto::UDP));
+    // `[::]` stands for both families.
+    let is_both = listen.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let address_fits = local.ip() == listen.ip() || (is_both && local.ip().is_unspecified());
+    let port_fits = local.port() != 0 && (listen.port() == 0 || local.port() == listen.port());
+    if !(is_udp && address_fits && port_fits) {
+        return Err(BindError::NotInherited(listen));
+    }
+    rustix::io::ioctl_fionbio(&fd, true).map_err(refused)?;
+    let gso = sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+    Ok((family(&local), Socket { fd, gso, overflows: None }))
 }
 
 impl Socket {

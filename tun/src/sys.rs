@@ -1,11 +1,12 @@
-//! The system calls that no safe crate offers: many datagrams at once, with control messages.
+//! The system calls that no safe crate offers: many datagrams at once, with control messages; and what a process inherits
+//! from the one it replaces.
 //!
 //! Addresses and control messages are encoded as bytes, so the only unsafe code is the calls themselves.
 #![expect(unsafe_code, reason = "system calls; nothing else of the workspace needs it")]
 
 use std::ffi::c_int;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{array, io, mem, ptr};
 
 /// Datagrams (or trains of them) in one system call.
@@ -239,6 +240,81 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c
     // SAFETY: the kernel reads `len` bytes from a `c_int` that lives until the call returns.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The interface that a descriptor of `/dev/net/tun` is attached to.
+#[derive(Debug)]
+pub(crate) struct TunInterface {
+    pub(crate) name: String,
+    /// Packets come bare behind a virtio header, as [`crate::virtio`] expects them.
+    pub(crate) has_offloads: bool,
+}
+
+/// Asks a descriptor which TUN interface it is.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn tun_interface(fd: BorrowedFd<'_>) -> io::Result<TunInterface> {
+    // SAFETY: `ifreq` consists of integers, arrays and unions of them, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // SAFETY: TUNGETIFF writes an `ifreq`, which lives until the call returns; a descriptor of another kind knows the
+    // number as nothing, or refuses it.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF as _, &raw mut request) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name: Vec<u8> =
+        request.ifr_name.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
+    // SAFETY: TUNGETIFF fills this member of the union, and any bits are an integer.
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    let wanted = libc::IFF_TUN | libc::IFF_VNET_HDR;
+    // No test for IFF_NO_PI: the kernel gives its bit another meaning in the answer.
+    Ok(TunInterface {
+        name: String::from_utf8_lossy(&name).into_owned(),
+        has_offloads: flags & (wanted | libc::IFF_TAP) == wanted,
+    })
+}
+
+/// Asks for checksum and segmentation offloads. Returns whether UDP segmentation is among them (Linux 6.2).
+///
+/// # Errors
+/// If the kernel has not even those of TCP.
+pub(crate) fn set_tun_offloads(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    let set = |offloads: libc::c_uint| {
+        // SAFETY: TUNSETOFFLOAD takes a number and touches no memory.
+        let result =
+            unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD as _, libc::c_ulong::from(offloads)) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    if set(tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6).is_ok() {
+        return Ok(true);
+    }
+    set(tcp).map(|()| false)
+}
+
+/// Takes ownership of a descriptor that this process inherited.
+///
+/// # Errors
+/// If there is no such descriptor, or it was not inherited: every descriptor that a program in Rust opens is
+/// close-on-exec, so one that is not came through `execve`; it becomes close-on-exec here and cannot be taken twice.
+pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    let not_inherited = || io::Error::other(format!("descriptor {number} was not inherited"));
+    // Standard input, output and error have owners.
+    if number <= libc::STDERR_FILENO {
+        return Err(not_inherited());
+    }
+    // SAFETY: F_GETFD touches no memory and fails for a number that is not open.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(not_inherited());
+    }
+    // SAFETY: F_SETFD touches no memory.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and nothing in this process owns it, as said above.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 #[cfg(test)]

@@ -161,6 +161,7 @@ impl Rig {
             ospf: config::Ospf::default(),
             bfd: config::Bfd::default().session(),
             seed: 2,
+            handover: None,
         };
         let mut rig = Self {
             node: Node::new(Dataplane::new(WireGuardEngine::new(&NODE), config), Control::new(control, now)),

@@ -141,6 +141,8 @@ fn ospf6d(config: &RouterConfig) -> Result<String> {
     }
     writeln!(text, "interface lo\n ipv6 ospf6 area {}\n ipv6 ospf6 passive", config.area)?;
     writeln!(text, "router ospf6\n ospf6 router-id {}", config.router_id)?;
+    // BIRD helps its neighbours to restart unless told otherwise, FRR only if it is told.
+    writeln!(text, " graceful-restart helper enable")?;
     if !config.external.is_empty() {
         writeln!(text, " redistribute static")?;
     }

@@ -51,6 +51,21 @@ pub struct OspfNeighbors {
     /// What keeps others from becoming neighbours, and what was adopted from them.
     #[serde(default)]
     pub mismatches: Vec<OspfMismatch>,
+    /// Tunnels that are up and over which no conversation comes about.
+    #[serde(default)]
+    pub silent: Vec<OspfSilence>,
+}
+
+/// A tunnel without a conversation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfSilence {
+    /// Number of the link.
+    pub interface_id: u32,
+    /// `no-hello`: nothing is heard; `one-way`: their Hellos are heard and do not name us.
+    pub problem: String,
+    /// What to look for at the other end.
+    pub hint: String,
 }
 
 /// Something the two ends of a link disagree on.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use meshd::api::{self, Request, schema};
 use meshd::client::{Client, ClientError, exit};
+use meshd::handover::GRACE;
 use meshd::render;
 use meshd::state::{DEFAULT_STATE_DIR, NodeState, StateDir};
 use molt_mesh::{AgentId, IdentityKey, MeshAddr};
@@ -66,6 +67,8 @@ enum Command {
     Wait(Wait),
     /// Read the peers of the configuration file again; tunnels stay up
     Reload,
+    /// Replace the daemon, by a newer version if there is one; neighbours and hosts keep their ways through this node
+    Restart,
     /// Leave the mesh and stop the daemon
     Down,
 }
@@ -199,6 +202,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Trace(trace) => return probes(cli, &trace.request(), render::trace_line, |_| String::new()),
         Command::Wait(wait) => return wait_until_ready(cli, wait),
         Command::Reload => show(cli, &Request::Reload, render::reloaded)?,
+        Command::Restart => return restart(cli),
         Command::Down => show(cli, &Request::Down, |_: &api::Done| "left the mesh\n".into())?,
     }
     Ok(0)
@@ -306,6 +310,32 @@ fn wait_until_ready(cli: &Cli, wait: &Wait) -> anyhow::Result<u8> {
             }
             drop(writeln!(io::stderr(), "molt: still waiting after {} s: {missing}", wait.timeout));
             return Ok(exit::TIMEOUT);
+        }
+        let pause = WAIT_PERIOD.min(left);
+        left -= pause;
+        std::thread::sleep(pause);
+    }
+}
+
+/// Longest wait for the end of a restart: its grace period, and a little.
+const RESTART_PATIENCE: Duration = Duration::from_secs(GRACE.period_s as u64 + 10);
+
+fn restart(cli: &Cli) -> anyhow::Result<u8> {
+    Client::ask(&cli.socket, &Request::Restart)?.answer()?;
+    let mut left = RESTART_PATIENCE;
+    loop {
+        let value = Client::ask(&cli.socket, &Request::Status)?.answer()?;
+        let status: api::Status = serde_json::from_value(value).map_err(ClientError::Garbled)?;
+        let going = status.restart.as_ref().is_some_and(|restart| restart.going);
+        if !going || left.is_zero() {
+            let complete = status.restart.as_ref().is_none_or(|restart| restart.complete);
+            let restarted = api::Restarted {
+                schema: schema::RESTARTED.into(),
+                version: status.version,
+                restart: status.restart,
+            };
+            print(cli, serde_json::to_value(&restarted)?, render::restarted)?;
+            return Ok(if complete { 0 } else { exit::FAILED });
         }
         let pause = WAIT_PERIOD.min(left);
         left -= pause;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use molt_mesh::{LinkId, RouterId, Target};
+use molt_mesh::{LinkId, RouterId, Target, Time};
+use molt_routing::ospf::State as NeighborState;
 use molt_routing::ospf::consts::{AREA, INSTANCE};
 use molt_routing::ospf::events::{Event, Subject};
 use molt_routing::ospf::lsa::{AsExternalLsa, Body, LsType, LsaPrefix, Scope};
@@ -17,6 +18,7 @@ use molt_tun::{IoCounters, LinkView, Snapshot};
 use super::{Daemon, refuse};
 use crate::api::{self, Answer, FailureKind, Request, Response, schema};
 use crate::config::Config;
+use crate::control::Restart;
 
 /// Whether a request is about the packet core.
 pub(super) fn needs_snapshot(request: &Request) -> bool {
@@ -133,7 +135,17 @@ impl Daemon {
             spf_runs: ospf.counters().spf_runs,
             ready: full > 0 && elsewhere,
             discarded: snapshot.discards.total(),
+            restart: self.restart_view(now),
         }
+    }
+
+    fn restart_view(&self, now: Time) -> Option<api::Restart> {
+        let (going, complete, reason, until) = match self.control.restart() {
+            Restart::None => return None,
+            Restart::Going { .. } => (true, false, None, now),
+            Restart::Over { complete, reason, at } => (false, *complete, Some((*reason).to_owned()), *at),
+        };
+        Some(api::Restart { going, complete, reason, took_ms: millis(until.since_start()) })
     }
 
     fn peers(&self, snapshot: &Snapshot, names: &Names) -> api::Peers {
@@ -292,12 +304,21 @@ impl Daemon {
             restart_remaining_ms: neighbor.helped.map(|(left, _)| millis(left)),
             restart_reason: neighbor.helped.map(|(_, reason)| reason.to_string()),
         };
+        let states: BTreeMap<_, _> =
+            ospf.neighbors(now).into_iter().map(|neighbor| (neighbor.link, neighbor.state)).collect();
         api::OspfNeighbors {
             schema: schema::OSPF_NEIGHBORS.into(),
             neighbors: ospf.neighbors(now).iter().map(neighbor).collect(),
             mismatches: interfaces
                 .iter()
                 .flat_map(|interface| interface.mismatches.iter().map(|view| mismatch(interface, view)))
+                .collect(),
+            silent: interfaces
+                .iter()
+                .filter(|interface| {
+                    interface.up && interface.mismatches.iter().all(|it| it.mismatch.is_adopted())
+                })
+                .filter_map(|interface| silence(interface.link, states.get(&interface.link).copied()))
                 .collect(),
         }
     }
@@ -495,6 +516,21 @@ impl Daemon {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A tunnel that is up carries Hellos, unless the other end lets nothing through. Stock routers do not say so.
+fn silence(link: LinkId, state: Option<NeighborState>) -> Option<api::OspfSilence> {
+    let (problem, hint) = match state {
+        None | Some(NeighborState::Down) => (
+            "no-hello",
+            "no AllowedIPs ff02::/16, no link-local address, or no OSPFv3 on the interface at the other end",
+        ),
+        Some(NeighborState::Init) => {
+            ("one-way", "it does not hear us: no AllowedIPs fe80::/10 at the other end")
+        }
+        Some(_) => return None,
+    };
+    Some(api::OspfSilence { interface_id: link.get(), problem: problem.into(), hint: hint.into() })
 }
 
 const fn scope_name(scope: Scope) -> &'static str {

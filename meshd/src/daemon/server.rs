@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv6Addr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as Listener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,11 +39,6 @@ pub(super) enum Inquiry {
     Resolve(String, oneshot::Sender<Result<Ipv6Addr, Failure>>),
 }
 
-/// The bound control socket.
-pub(super) struct Listener {
-    listener: UnixListener,
-}
-
 /// Why the control socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 enum BindError {
@@ -52,51 +48,49 @@ enum BindError {
     Io { path: String, source: io::Error },
 }
 
-impl Listener {
-    /// Binds the socket, over the leftover of a daemon that was killed.
-    pub(super) async fn bind(path: &Path) -> anyhow::Result<Self> {
-        let fail = |source| BindError::Io { path: super::shown(path), source };
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(fail)?;
-        }
-        match UnixStream::connect(path).await {
-            Ok(_) => return Err(BindError::InUse(super::shown(path)).into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => std::fs::remove_file(path).map_err(fail)?,
-        }
-        // Bound under another name and moved into place when its permissions are right, so that nobody connects
-        // through the umask in between.
-        let temporary: PathBuf = path.with_extension(format!("{}", std::process::id()));
-        let bind = || {
-            let listener = UnixListener::bind(&temporary)?;
-            std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o660))?;
-            std::fs::rename(&temporary, path)?;
-            Ok(listener)
-        };
-        let listener = bind().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map_err(fail)?;
-        Ok(Self { listener })
+/// Binds the control socket, over the leftover of a daemon that was killed.
+pub(super) fn bind(path: &Path) -> anyhow::Result<Listener> {
+    let fail = |source| BindError::Io { path: super::shown(path), source };
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(fail)?;
     }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(BindError::InUse(super::shown(path)).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => std::fs::remove_file(path).map_err(fail)?,
+    }
+    // Bound under another name and moved into place when its permissions are right, so that nobody connects through
+    // the umask in between.
+    let temporary: PathBuf = path.with_extension(format!("{}", std::process::id()));
+    let bind = || {
+        let listener = Listener::bind(&temporary)?;
+        listener.set_nonblocking(true)?;
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o660))?;
+        std::fs::rename(&temporary, path)?;
+        Ok(listener)
+    };
+    Ok(bind().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map_err(fail)?)
+}
 
-    /// Accepts connections until the task is aborted.
-    pub(super) async fn serve(self, inquiries: mpsc::Sender<Inquiry>) {
-        let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let inquiries = inquiries.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = connection(stream, inquiries).await {
-                            debug!(%error, "a client went away");
-                        }
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept on the control socket");
-                    // Out of file descriptors: give connections time to end.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+/// Accepts connections until the task is aborted.
+pub(super) async fn serve(listener: UnixListener, inquiries: mpsc::Sender<Inquiry>) {
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let inquiries = inquiries.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = connection(stream, inquiries).await {
+                        debug!(%error, "a client went away");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept on the control socket");
+                // Out of file descriptors: give connections time to end.
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

@@ -61,6 +61,8 @@ pub(super) struct Interface {
     /// The last packet that was dropped, for the operator.
     pub(super) last_reject: Option<(Time, Reject)>,
     pub(super) mismatches: Mismatches,
+    /// Sequence number of our last Grace-LSA.
+    pub(super) grace_seq: Option<i32>,
 }
 
 impl Interface {
@@ -79,6 +81,7 @@ impl Interface {
             bfd: None,
             last_reject: None,
             mismatches: Mismatches::default(),
+            grace_seq: None,
             config,
         }
     }
@@ -215,8 +218,9 @@ impl Ospf {
             self.note_mismatch(link, router, mismatch, now);
             return Err(Reject::HelloOptions);
         }
-        // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same.
-        if hello.designated != RouterId(0) {
+        // Nothing is dropped for it: a neighbour may take a tunnel for a LAN and become adjacent all the same. FRR, when it has
+        // helped a neighbour to restart, elects a Designated Router on point-to-point links, too, and names it for ever.
+        if hello.designated != RouterId(0) && !self.is_point_to_point(router, now) {
             let mismatch = Mismatch::NetworkType { designated: hello.designated };
             self.note_mismatch(link, router, mismatch, now);
         }
@@ -287,6 +291,12 @@ impl Ospf {
             self.update_own_lsas(now);
         }
         Ok(())
+    }
+
+    /// Whether `router` announces a point-to-point link to us.
+    fn is_point_to_point(&self, router: RouterId, now: Time) -> bool {
+        let links = self.router_links(router, now).unwrap_or_default();
+        links.iter().any(|link| link.neighbor == self.config.router_id)
     }
 
     /// RFC 5882 section 4.2. Only a session that was Up says something by going Down: a neighbour may run no BFD.

@@ -219,8 +219,12 @@ impl Ospf {
             self.flush(at, now);
             return;
         };
+        // FRR holds on to a flushed LSA for a minute, and a Grace-LSA older than that says nothing to it.
+        let interface = at.link.and_then(|link| self.interfaces.get_mut(&link));
+        let grace_seq = interface.filter(|_| at.key.ls_type == LsType::GRACE).map(|it| &mut it.grace_seq);
+        let last = grace_seq.as_deref().copied().flatten();
         let seq = match stored {
-            None => INITIAL_SEQUENCE_NUMBER,
+            None => last.map_or(INITIAL_SEQUENCE_NUMBER, |seq| seq.saturating_add(1)),
             Some(entry) if !again && !entry.is_max_age(now) && *entry.lsa().body() == body => return,
             // RFC 2328 section 12.1.6: it must be gone everywhere before it can start anew, which happens when the
             // database lets go of it.
@@ -230,6 +234,9 @@ impl Ospf {
             }
             Some(entry) => entry.lsa().header.seq + 1,
         };
+        if let Some(grace_seq) = grace_seq {
+            *grace_seq = Some(seq);
+        }
         let jitter = Duration::from_secs(self.rng.u64(..REFRESH_JITTER_S));
         own.refresh_at = Some(now + LS_REFRESH_TIME.saturating_sub(jitter));
         self.counters.lsas_originated += 1;

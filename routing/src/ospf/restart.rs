@@ -153,14 +153,18 @@ impl Ospf {
     /// Asks the neighbours for a grace period, because this process is about to be replaced by one that starts with
     /// [`Self::new_restarting`]. [`Output::RestartReady`] follows within two seconds. From then on nothing is sent or
     /// received here; the tunnels and the forwarding table are to be kept, and BFD sessions ended as AdminDown.
-    pub fn prepare_restart(&mut self, grace: GraceLsa, now: Time) {
+    ///
+    /// `false`, and nothing happens, while an earlier restart goes on, another Router ID is being taken, or we leave.
+    #[must_use]
+    pub fn prepare_restart(&mut self, grace: GraceLsa, now: Time) -> bool {
         if self.stage != Stage::Running {
-            return;
+            return false;
         }
         self.stage = Stage::Preparing { grace, stop_at: now + PREPARE };
         self.update_own_lsas(now);
         self.hurry_own_lsas(now);
         self.settle(now);
+        true
     }
 
     /// A router that restarts and asks for `grace`. Its links are to have the ids they had (RFC 5187 section 3.2).
@@ -253,6 +257,9 @@ impl Ospf {
         };
         let mut missing = false;
         for old in before {
+            if !self.interfaces.keys().any(|link| link.get() == old.interface) {
+                return Some((false, "a link is no longer configured"));
+            }
             let adjacent = self.interfaces.iter().any(|(link, interface)| {
                 let is_it = interface.neighbor.as_ref().is_some_and(|it| it.router == old.neighbor);
                 link.get() == old.interface && is_it && full(interface)
@@ -268,7 +275,7 @@ impl Ospf {
     }
 
     /// The point-to-point links a router announces in all its Router-LSAs.
-    fn router_links(&self, router: RouterId, now: Time) -> Option<Vec<RouterLink>> {
+    pub(super) fn router_links(&self, router: RouterId, now: Time) -> Option<Vec<RouterLink>> {
         let mut links: Option<Vec<RouterLink>> = None;
         for (_, entry) in self.lsdb.of_router(LsType::ROUTER, router).filter(|(_, it)| !it.is_max_age(now)) {
             if let Body::Router(lsa) = &entry.body {

@@ -44,7 +44,8 @@ fn router_lsa(node: usize) -> LsaKey {
 
 /// Node 1 announces its restart and ends. `down` later its successor starts.
 fn planned(net: &mut Net, period_s: u32, down: Duration) {
-    net.with(1, |ospf, now| ospf.prepare_restart(grace(period_s), now));
+    assert!(net.with(1, |ospf, now| ospf.prepare_restart(grace(period_s), now)));
+    assert!(!net.with(1, |ospf, now| ospf.prepare_restart(grace(period_s), now)), "once");
     net.run_while(3 * SECOND, |net| net.events.iter().any(|(.., event)| *event == Output::RestartReady));
     let sent = net.sent.len();
     net.run_for(down);
@@ -115,6 +116,50 @@ fn rfc_3623_section_5_an_unplanned_restart_is_announced_before_the_first_hello()
     assert_eq!(ended(&net), Some((true, "all adjacencies are back")));
     assert_unnoticed(&net);
     assert_as_before(&net);
+}
+
+/// FRR keeps a flushed LSA for a minute: what is not newer is old news to it.
+#[test]
+fn the_grace_lsa_of_a_second_restart_is_newer_than_the_one_flushed_after_the_first() {
+    let mut net = chain();
+    planned(&mut net, 120, SECOND);
+    net.restart_gracefully(1, config(1), grace(120));
+    let since = net.sent.len();
+    net.run_while(60 * SECOND, |net| ended(net).is_some());
+    net.run_for(5 * SECOND);
+    assert_as_before(&net);
+    let seqs = |net: &Net, since: usize| -> Vec<i32> {
+        let sent = net.sent_since(since, 1, net.wires[0].ends[1].1);
+        let lsas = sent.iter().filter_map(|(_, body)| match body {
+            PacketBody::Update(lsas) => Some(lsas),
+            _ => None,
+        });
+        let graces = lsas.flatten().filter(|lsa| lsa.header.key.ls_type == LsType::GRACE);
+        graces.map(|lsa| lsa.header.seq).collect()
+    };
+    let flushed = seqs(&net, since).into_iter().max().unwrap();
+    let since = net.sent.len();
+    assert!(net.with(1, |ospf, now| ospf.prepare_restart(grace(120), now)));
+    net.run_for(SECOND);
+    let announced = seqs(&net, since);
+    assert!(announced.first().is_some_and(|first| *first > flushed), "{announced:?} after {flushed}");
+}
+
+#[test]
+fn leaving_comes_before_a_restart_that_is_being_prepared() {
+    let mut net = chain();
+    net.with(1, |ospf, now| {
+        assert!(ospf.prepare_restart(grace(120), now));
+        ospf.shutdown(now);
+    });
+    net.run_for(5 * SECOND);
+    let told: Vec<_> = net.events.iter().filter(|(_, node, _)| *node == 1).map(|(.., event)| event).collect();
+    assert!(told.contains(&&Output::ShutdownComplete) && !told.contains(&&Output::RestartReady), "{told:?}");
+    for node in [0, 2] {
+        assert_eq!(help(&net, node).last().map(|(helping, _)| *helping), Some(false));
+        let routers = net.area_lsas(node).into_iter().filter(|(key, _)| key.router == router_id(1));
+        assert_eq!(routers.count(), 0, "what it said is flushed");
+    }
 }
 
 #[test]
@@ -337,7 +382,7 @@ fn rfc_3623_section_3_1_when_a_neighbour_is_not_helped() {
     net.with(0, |ospf, now| ospf.shutdown(now));
     assert_eq!(hears_grace(&mut net, 0), [(false, "this router restarts or leaves itself")]);
     let mut net = quiet();
-    net.with(0, |ospf, now| ospf.prepare_restart(grace(10), now));
+    assert!(net.with(0, |ospf, now| ospf.prepare_restart(grace(10), now)));
     assert_eq!(hears_grace(&mut net, 0), [(false, "this router restarts or leaves itself")]);
 }
 

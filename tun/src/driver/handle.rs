@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use super::Core;
+use crate::device::Device;
+use crate::socket::Sockets;
 
 /// The control thread's end of a running loop. Dropping it ends the loop.
 #[derive(Debug)]
@@ -16,7 +18,7 @@ pub struct Handle<C: Core> {
     /// From the loop; abandoned when it has ended.
     pub(super) events: rtrb::Consumer<C::Event>,
     pub(super) shared: Arc<Shared>,
-    pub(super) thread: Option<JoinHandle<io::Result<()>>>,
+    pub(super) thread: Option<JoinHandle<io::Result<(Device, Sockets)>>>,
 }
 
 /// What both threads use besides the rings.
@@ -90,16 +92,24 @@ impl<C: Core> Handle<C> {
     /// # Errors
     /// What ended the loop before.
     pub fn stop(mut self) -> io::Result<()> {
-        self.end()
+        self.end().map(drop)
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// Ends the loop, waits for it, and gives back what it worked on, so that packets queue up for whoever comes next.
+    ///
+    /// # Errors
+    /// What ended the loop before.
+    pub fn stop_and_keep(mut self) -> io::Result<(Device, Sockets)> {
+        self.end()?.ok_or_else(|| io::Error::other("the packet loop was ended before"))
+    }
+
+    fn end(&mut self) -> io::Result<Option<(Device, Sockets)>> {
         self.commands = None;
         signal(&self.shared.wake);
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
+            Some(Ok(result)) => result.map(Some),
             Some(Err(panic)) if !thread::panicking() => std::panic::resume_unwind(panic),
-            Some(Err(_)) | None => Ok(()),
+            Some(Err(_)) | None => Ok(None),
         }
     }
 }
