@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use molt_lab::mesh::{Mesh, Meshd, Node, Role, Setup};
-use molt_lab::stock::{Interface, Router, RouterConfig};
+use molt_lab::stock::{Interface, Router, RouterConfig, wait_route};
 use molt_lab::tools::{PingStream, ping};
 use molt_lab::topology::Topology;
 use molt_lab::wait::wait_until;
@@ -181,6 +181,7 @@ fn a_stock_router_with_our_router_id_makes_us_take_another() {
         // The far `meshd` takes its address from the router of the old id only, as its [[origin]] says.
         let address = mesh.nodes[node].address().to_string();
         mesh.meshd(0).unwrap().molt(&["wait", "--for", &address]).unwrap();
+        wait_route(&mesh.net.nodes[node], mesh.nodes[0].address(), MINUTE).unwrap();
         let pinged = ping(&mesh.net.nodes[0], mesh.nodes[node].address(), &["-c", "5", "-i", "0.1"]).unwrap();
         assert_eq!(pinged.lost(), 0, "{}", pinged.text);
         let neighbours = mesh.router(0).unwrap().neighbours().unwrap();
