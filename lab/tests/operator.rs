@@ -83,9 +83,12 @@ fn who_announces_somebodys_address_is_named_and_the_way_to_it_explained() {
     assert!(by("rejected")["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{answer}");
     assert_eq!(answer["route"]["next-hops"][0]["name"], "n2");
     let explained = text(meshd, &["routes", "--explain", &address]);
-    for words in
-        [&format!("{address} follows {prefix}"), "by 10.255.0.1", "verdict   used", "verdict   rejected: "]
-    {
+    for words in [
+        &format!("{address} follows\n{prefix}, metric "),
+        "by 10.255.0.1",
+        "verdict   used",
+        "verdict   rejected: ",
+    ] {
         assert!(explained.contains(words), "{words}");
     }
 

@@ -447,7 +447,14 @@ impl Control {
     /// Takes what the packet core reports.
     pub fn handle_event(&mut self, event: Event, now: Time) {
         match event {
-            Event::Bfd { link, change } => self.handle_bfd(link, change, now),
+            Event::Bfd { link, change } => {
+                self.handle_bfd(link, change, now);
+                self.drain(now);
+                // RFC 5882 section 4.3.2: the neighbour restarts, and its BFD with it. The path is as good as it was.
+                if matches!(change, BfdChange::Down { .. }) && self.full.contains(&link) {
+                    self.commands.push_back(Command::Forwarding(link, true));
+                }
+            }
             Event::Established(link) => {
                 if let Some(peer) = self.peers.get_mut(&link) {
                     if !peer.established {

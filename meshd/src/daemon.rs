@@ -103,7 +103,7 @@ enum Ended {
     /// It left the mesh.
     Left,
     /// It is to be replaced by a new process.
-    Restart(Program, Belongings, Handover),
+    Restart(Box<(Program, Belongings, Handover)>),
 }
 
 /// An answer to a probe, with the name of who answered.
@@ -142,7 +142,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         drop(runtime);
         match ended {
             Ended::Left => return Ok(()),
-            Ended::Restart(again, belongings, handover) => {
+            Ended::Restart(next) => {
+                let (again, belongings, handover) = *next;
                 let error = again.replace(&belongings);
                 error!(%error, "cannot become the new program; going on with this one");
                 program = again;
@@ -307,7 +308,7 @@ impl Daemon {
         match self.restarting.take() {
             Some(Restarting::Ready(told, handover)) => {
                 let (program, belongings, handover) = self.hand_over(told, handover).await?;
-                Ok(Ended::Restart(program, belongings, handover))
+                Ok(Ended::Restart(Box::new((program, belongings, handover))))
             }
             Some(Restarting::Checking(_) | Restarting::Preparing(_)) | None => {
                 self.stop().await.map(|()| Ended::Left)

@@ -477,6 +477,8 @@ impl<E: Engine> Core for Dataplane<E> {
             Command::Forwarding(link, forwarding) => {
                 if let Some(entry) = self.links.get_mut(link) {
                     entry.forwarding = forwarding;
+                    // Routing knows better: the path works again, or BFD went down with a neighbour that restarts.
+                    entry.failed &= !forwarding;
                 }
             }
             Command::Probe(probe) => self.send_probe(&probe, now, out),

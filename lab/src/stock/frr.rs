@@ -79,6 +79,16 @@ impl Frr {
         self.namespace.run(&args).map(drop)
     }
 
+    /// Restarts `ospf6d` as an operator does who upgrades it (RFC 5187): the neighbours are asked to wait, then the process ends
+    /// and another begins.
+    ///
+    /// # Errors
+    /// If it refuses, or does not start.
+    pub fn restart_ospf_gracefully(&mut self) -> Result<()> {
+        self.vtysh("graceful-restart prepare ipv6 ospf")?;
+        self.restart_ospf()
+    }
+
     /// Ends `ospf6d` as a crash does and starts it again.
     ///
     /// # Errors
@@ -143,6 +153,7 @@ fn ospf6d(config: &RouterConfig) -> Result<String> {
     writeln!(text, "router ospf6\n ospf6 router-id {}", config.router_id)?;
     // BIRD helps its neighbours to restart unless told otherwise, FRR only if it is told.
     writeln!(text, " graceful-restart helper enable")?;
+    writeln!(text, " graceful-restart grace-period 120")?;
     if !config.external.is_empty() {
         writeln!(text, " redistribute static")?;
     }
