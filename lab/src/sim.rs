@@ -19,7 +19,8 @@ use meshd::config;
 use meshd::control::{Control, ControlConfig, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, LinkId, Seed, Target, Time};
+use molt_mesh::{Identity, LinkId, Prefix, Seed, Target, Time};
+use molt_routing::ospf::origin::{Announcer, Right};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
@@ -326,7 +327,7 @@ impl Sim {
                 draw: 0,
                 unix_ms: UNIX_MS,
                 verifier: Arc::clone(&self.verifier) as _,
-                rights: Vec::new(),
+                rights: self.rights(),
                 addresses,
                 link_local,
                 name: Some(format!("n{node}")),
@@ -337,6 +338,15 @@ impl Sim {
             self.now,
         );
         Node::new(data, control)
+    }
+
+    /// Everybody's configuration names who has the addresses of several.
+    fn rights(&self) -> Vec<Right> {
+        let right = |(node, address): &(usize, Ipv6Addr)| Right {
+            prefix: Prefix::host(*address),
+            by: Announcer::Key(*self.identity(*node).key()),
+        };
+        self.options.shared.iter().map(right).collect()
     }
 
     /// Gives a node its neighbours.
