@@ -89,6 +89,8 @@ impl Retransmission {
     fn clean(&mut self) {
         let Self { list, first, again, in_flight, .. } = self;
         if list.is_empty() {
+            // What a start or a merge needed is megabytes, for each neighbour.
+            list.shrink_to(WINDOW);
             first.clear();
             again.clear();
             return;
@@ -238,7 +240,9 @@ impl Queue {
 
     fn clear(&mut self) {
         self.line.clear();
+        self.line.shrink_to(WINDOW);
         self.rest.clear();
+        self.rest.shrink_to(WINDOW);
     }
 }
 
