@@ -9,6 +9,8 @@
 //! Event::Bfd         ─► handle_bfd    ─►│ Ospf │─►Output::AdjacencyChanged ─► Command::Forwarding
 //! configuration      ─► add, update     └──────┘  Output::FibChanged      ─► Command::Fib
 //! ```
+//!
+//! `control/inter_mesh.rs` does the same for BGP, and puts what both know into one forwarding table.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -16,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_bfd as bfd;
-use molt_mesh::{LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time};
+use molt_mesh::{Fib, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time};
+use molt_routing::bgp::{self, Bgp};
 use molt_routing::ospf::{
     self, BfdEvent, LinkConfig as OspfLink, Ospf, RestartHelper, State as NeighborState,
 };
@@ -24,6 +27,8 @@ use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Sna
 use tracing::{debug, info, warn};
 
 use crate::config;
+
+mod inter_mesh;
 
 /// Everything the control plane must know about this node.
 #[derive(Debug, Clone)]
@@ -40,6 +45,10 @@ pub struct ControlConfig {
     pub ospf: config::Ospf,
     /// BFD parameters, or `None` if BFD is off.
     pub bfd: Option<bfd::Config>,
+    /// Prefixes of other meshes that borders may announce.
+    pub external: Vec<Prefix>,
+    /// BGP, or `None` if this node is no border.
+    pub bgp: Option<bgp::Config>,
     /// Random.
     pub seed: u64,
 }
@@ -57,6 +66,8 @@ pub struct PeerConfig {
     pub cost: Option<u16>,
     /// A stock router, and what it may announce.
     pub stock: Option<Vec<Prefix>>,
+    /// A border of another mesh, and its address.
+    pub border: Option<Ipv6Addr>,
 }
 
 /// A neighbour as it is.
@@ -75,6 +86,8 @@ pub struct Peer {
 /// What the owner of the control plane is told.
 #[derive(Debug)]
 pub enum Notice {
+    /// BGP wants something of its TCP connections: one of [`bgp::Output::Connect`], `Close` and `Send`.
+    Bgp(bgp::Output),
     /// An answer to a probe.
     Probe(ProbeReply),
     /// Neighbours have been told, LSAs are flushed: the node can stop.
@@ -112,6 +125,12 @@ pub enum ResolveError {
 pub struct Control {
     config: ControlConfig,
     ospf: Ospf,
+    bgp: Option<Bgp>,
+    /// Timers of the BFD sessions with BGP peers.
+    paths: BTreeMap<Ipv6Addr, bfd::Config>,
+    /// What OSPF and BGP know together.
+    fib: Arc<Fib>,
+    fib_changed: bool,
     peers: BTreeMap<LinkId, Peer>,
     commands: VecDeque<Command>,
     notices: VecDeque<Notice>,
@@ -127,7 +146,7 @@ impl Control {
     /// A node without neighbours.
     #[must_use]
     pub fn new(config: ControlConfig, now: Time) -> Self {
-        let ospf = Ospf::new(
+        let mut ospf = Ospf::new(
             ospf::Config {
                 router_id: config.router_id,
                 prefixes: config.addresses.iter().map(|addr| Prefix::host(*addr)).collect(),
@@ -140,9 +159,14 @@ impl Control {
             },
             now,
         );
+        ospf.accept_externals(config.external.clone());
         let mut control = Self {
+            bgp: config.bgp.clone().map(Bgp::new),
             config,
             ospf,
+            paths: BTreeMap::new(),
+            fib: Arc::default(),
+            fib_changed: true,
             peers: BTreeMap::new(),
             commands: VecDeque::new(),
             notices: VecDeque::new(),
@@ -150,8 +174,7 @@ impl Control {
             durations: VecDeque::new(),
             overruns: 0,
         };
-        control.commands.push_back(Command::Fib(Arc::clone(control.ospf.fib())));
-        control.drain();
+        control.drain(now);
         control
     }
 
@@ -240,7 +263,7 @@ impl Control {
     }
 
     /// Makes the neighbours those of `wanted`: new ones are added, missing ones removed, changed ones changed without
-    /// dropping their tunnel unless the preshared key is another. Returns how many were added, changed and removed.
+    /// dropping their tunnel unless the preshared key is another, or what is behind it. Returns how many were added, changed and removed.
     pub fn set_peers(&mut self, wanted: Vec<PeerConfig>, now: Time) -> PeerChanges {
         let mut changes = PeerChanges::default();
         let gone: Vec<LinkId> = self
@@ -281,20 +304,24 @@ impl Control {
             remote: config.key,
             preshared: config.preshared,
             endpoint: config.endpoint,
+            foreign: config.border.is_some(),
         }));
-        self.ospf.add_link(self.ospf_link(link, &config), now);
+        if config.border.is_none() {
+            self.ospf.add_link(self.ospf_link(link, &config), now);
+        }
         let peer = Peer { endpoint: config.endpoint, config, established: false, bfd: None };
         self.peers.insert(link, peer);
-        self.drain();
+        self.drain(now);
         Some(link)
     }
 
     fn remove_peer(&mut self, link: LinkId, now: Time) {
         self.ospf.remove_link(link, now);
-        self.drain();
+        self.drain(now);
         self.commands.push_back(Command::RemoveLink(link));
-        self.peers.remove(&link);
+        self.fib_changed |= self.peers.remove(&link).is_some_and(|peer| peer.config.border.is_some());
         self.full.remove(&link);
+        self.drain(now);
     }
 
     fn update_peer(&mut self, link: LinkId, config: PeerConfig, now: Time) -> bool {
@@ -302,7 +329,7 @@ impl Control {
         if peer.config == config {
             return false;
         }
-        if peer.config.preshared != config.preshared {
+        if (peer.config.preshared, peer.config.border) != (config.preshared, config.border) {
             self.remove_peer(link, now);
             return self.add_peer(config, now).is_some();
         }
@@ -310,10 +337,11 @@ impl Control {
             self.set_endpoint(link, endpoint);
         }
         self.ospf.update_link(self.ospf_link(link, &config), now);
+        self.fib_changed |= config.border.is_some();
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.config = config;
         }
-        self.drain();
+        self.drain(now);
         true
     }
 
@@ -340,13 +368,19 @@ impl Control {
     pub fn handle_event(&mut self, event: Event, now: Time) {
         match event {
             Event::Bfd { link, change } => self.handle_bfd(link, change, now),
+            Event::BfdPath { remote, change } => self.handle_path(remote, change, now),
             Event::Established(link) => {
                 if let Some(peer) = self.peers.get_mut(&link) {
                     if !peer.established {
                         info!(%link, key = %peer.config.key, "tunnel is up");
                     }
                     peer.established = true;
-                    self.ospf.handle_link_up(link, now);
+                    if peer.config.border.is_some() {
+                        self.commands.push_back(Command::Forwarding(link, true));
+                        self.fib_changed = true;
+                    } else {
+                        self.ospf.handle_link_up(link, now);
+                    }
                 }
             }
             Event::Ospf { link, src, dst, hop_limit, payload } => {
@@ -364,7 +398,7 @@ impl Control {
             }
             Event::Snapshot(snapshot) => self.notices.push_back(Notice::Snapshot(snapshot)),
         }
-        self.drain();
+        self.drain(now);
     }
 
     fn handle_bfd(&mut self, link: LinkId, change: BfdChange, now: Time) {
@@ -396,20 +430,27 @@ impl Control {
 
     /// Begins to leave: neighbours move their traffic away, then forget us. [`Notice::ShutdownComplete`] follows.
     pub fn shutdown(&mut self, now: Time) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.shutdown(now);
+        }
         self.ospf.shutdown(now);
-        self.drain();
+        self.drain(now);
     }
 
     /// Runs every timer that is due.
     pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.handle_timeout(now);
+        }
         self.ospf.handle_timeout(now);
-        self.drain();
+        self.drain(now);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        self.ospf.poll_timeout()
+        let bgp = self.bgp.as_ref().and_then(Bgp::poll_timeout);
+        [self.ospf.poll_timeout(), bgp].into_iter().flatten().min()
     }
 
     /// The next thing the packet core must do.
@@ -427,7 +468,19 @@ impl Control {
         self.notices.pop_front()
     }
 
-    fn drain(&mut self) {
+    /// Passes on what OSPF and BGP want until neither wants anything: each hears of the routes of the other.
+    fn drain(&mut self, now: Time) {
+        loop {
+            self.drain_ospf();
+            self.drain_bgp();
+            if !std::mem::take(&mut self.fib_changed) {
+                return;
+            }
+            self.update_fib(now);
+        }
+    }
+
+    fn drain_ospf(&mut self) {
         while let Some(output) = self.ospf.poll_output() {
             match output {
                 ospf::Output::AdjacencyChanged { link, up } => {
@@ -469,9 +522,7 @@ impl Control {
                         debug!(%link, %router_id, ?from, ?to, reason, "neighbour");
                     }
                 }
-                ospf::Output::FibChanged => {
-                    self.commands.push_back(Command::Fib(Arc::clone(self.ospf.fib())));
-                }
+                ospf::Output::FibChanged => self.fib_changed = true,
                 ospf::Output::ShutdownComplete => {
                     self.commands.push_back(Command::BfdAdminDown);
                     self.notices.push_back(Notice::ShutdownComplete);

@@ -9,6 +9,7 @@
 //! Everything that decides is in [`Control`]; this file moves events, commands, requests and time.
 
 mod answers;
+mod bgp;
 mod endpoints;
 mod server;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use molt_mesh::id::proof_of_work_bits;
 use molt_mesh::{MESH_PREFIX, MeshAddr, RouterId};
+use molt_routing::bgp::Config as SpeakerConfig;
 use molt_tun::device::{Device, DeviceConfig};
 use molt_tun::driver::Handle;
 use molt_tun::engine::wireguard::WireGuardEngine;
@@ -38,6 +40,7 @@ use crate::config::Config;
 use crate::control::{Control, ControlConfig, Notice, PeerChanges, ResolveError};
 use crate::state::{NodeState, StateDir, StateError};
 
+use bgp::Connections;
 use endpoints::Endpoints;
 use server::{Inquiry, Listener};
 
@@ -80,6 +83,8 @@ struct Daemon {
     /// Readable when the packet loop has events, or has ended.
     wake: AsyncFd<OwnedFd>,
     endpoints: Endpoints,
+    /// If this node is a border.
+    bgp: Option<Connections>,
     /// Requests that wait for a snapshot of the packet core.
     waiting: Vec<(Request, oneshot::Sender<Response>)>,
     /// Who asked for which probe; the receiver is a connection of the control socket.
@@ -125,32 +130,49 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = Listener::bind(&options.socket).await?;
-        let daemon = Daemon::start(options, config, node, lock)?;
-        daemon.serve(listener).await
+        let (daemon, reports) = Daemon::start(options, config, node, lock)?;
+        daemon.serve(listener, reports).await
     })
 }
 
 impl Daemon {
-    fn start(options: Options, config: Config, node: NodeState, lock: File) -> anyhow::Result<Self> {
+    fn start(
+        options: Options,
+        config: Config,
+        node: NodeState,
+        lock: File,
+    ) -> anyhow::Result<(Self, mpsc::Receiver<bgp::Report>)> {
         let sockets = Sockets::bind(config.underlay.listen)?;
         let listen = sockets.local_addrs();
         let addresses: Vec<Ipv6Addr> = node.addresses().into_iter().map(MeshAddr::ip).collect();
         let device = Device::create(&DeviceConfig {
             name: config.tun.name.clone(),
             addresses: addresses.clone(),
-            route: MESH_PREFIX,
+            routes: [&[MESH_PREFIX], config.network.external.as_slice()].concat(),
             mtu: molt_mesh::port::TUNNEL_MTU as u32,
         })?;
         let interface = device.name().to_owned();
         let clock = Clock::start();
         let link_local = node.identity.link_local();
-        let seeds = [random()?, random()?];
+        let seeds = [random()?, random()?, random()?];
         let data = Dataplane::new(
             WireGuardEngine::new(&node.identity),
             NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
         );
         let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
         let router_id = node.identity.router_id(0);
+        let speaker = config.bgp.as_ref().zip(addresses.first()).map(|(bgp, address)| SpeakerConfig {
+            asn: bgp.asn,
+            identifier: router_id.0,
+            address: *address,
+            announce: bgp.announce.clone(),
+            own: MESH_PREFIX,
+            seed: seeds[2],
+        });
+        let (connections, reports) = match &speaker {
+            Some(speaker) => Connections::listen(speaker.address).map(|(open, inbox)| (Some(open), inbox))?,
+            None => (None, mpsc::channel(1).1),
+        };
         let control = Control::new(
             ControlConfig {
                 router_id,
@@ -159,12 +181,14 @@ impl Daemon {
                 name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
                 ospf: config.ospf.clone(),
                 bfd: config.bfd.session(),
+                external: config.network.external.clone(),
+                bgp: speaker,
                 seed: seeds[1],
             },
             clock.now(),
         );
         info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
-        Ok(Self {
+        let daemon = Self {
             me: Me { node, router_id, interface, listen },
             options,
             config,
@@ -173,14 +197,20 @@ impl Daemon {
             wake: readable(packets.event_fd().try_clone_to_owned()?)?,
             packets,
             endpoints: Endpoints::default(),
+            bgp: connections,
             waiting: Vec::new(),
             probes: BTreeMap::new(),
             leaving: None,
             _lock: lock,
-        })
+        };
+        Ok((daemon, reports))
     }
 
-    async fn serve(mut self, listener: Listener) -> anyhow::Result<()> {
+    async fn serve(
+        mut self,
+        listener: Listener,
+        mut reports: mpsc::Receiver<bgp::Report>,
+    ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -211,6 +241,7 @@ impl Daemon {
                 }
                 () = tokio::time::sleep(timer) => {}
                 Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry),
+                Some(report) = reports.recv() => self.handle_bgp(report),
                 Some(found) = resolved.recv() => self.handle_resolved(found),
                 _ = patrol.tick() => {
                     self.endpoints.patrol(&mut self.control);
@@ -265,6 +296,11 @@ impl Daemon {
     fn pass_notices(&mut self) {
         while let Some(notice) = self.control.poll_notice() {
             match notice {
+                Notice::Bgp(output) => {
+                    if let Some(bgp) = &mut self.bgp {
+                        bgp.carry_out(output);
+                    }
+                }
                 Notice::Probe(reply) => self.pass_probe(reply),
                 Notice::ShutdownComplete => {
                     if let Some(leaving) = &mut self.leaving {
@@ -324,7 +360,19 @@ impl Daemon {
 
     fn apply_peers(&mut self) -> PeerChanges {
         let peers = self.endpoints.configure(&self.config.peers);
-        self.control.set_peers(peers, self.clock.now())
+        let changes = self.control.set_peers(peers, self.clock.now());
+        if let Some(bgp) = &self.config.bgp {
+            let timers = self.config.bfd.session();
+            let peers = bgp.peers.iter().map(|peer| peer.config(timers)).collect();
+            self.control.set_bgp_peers(peers, self.clock.now());
+        }
+        changes
+    }
+
+    fn handle_bgp(&mut self, report: bgp::Report) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.handle(report, &mut self.control, self.clock.now());
+        }
     }
 
     fn handle_resolved(&mut self, found: endpoints::Found) {
@@ -356,6 +404,9 @@ impl Daemon {
         let new = Config::read(&self.options.config)?;
         let needs_restart = answers::needs_restart(&self.config, &new);
         self.config.peers = new.peers;
+        if let (Some(bgp), Some(new)) = (&mut self.config.bgp, new.bgp) {
+            bgp.peers = new.peers;
+        }
         let changes = self.apply_peers();
         Ok(crate::api::Reloaded {
             schema: crate::api::schema::RELOADED.into(),

@@ -16,6 +16,7 @@
 //! | `flood` | the flooding procedure, section 13 step by step | a retransmission list |
 //! | `relay` | whom others flood to already | what the topology says about it |
 //! | `originate` | our own LSAs and their pace | what we want to say |
+//! | `boundary` | routes to other meshes, as AS-external-LSAs | what we announce, what we accept |
 //! | `restart` | graceful restart: the helper, and the restarting router | |
 //! | `stale` | LSAs that do not age (RFC 1793) | since when their originators are gone |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
@@ -61,7 +62,7 @@
 //! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), and with
 //! them the interface states Waiting, DROther, Backup and DR, the neighbour state Attempt, and 2-Way as a place to stay:
 //! a tunnel has two ends and elects nobody. The interface state Loopback: a tunnel cannot be looped. Virtual links, several
-//! areas, stub areas and NSSAs (the routes that border routers announce are used; we announce none), the authentication
+//! areas, stub areas and NSSAs (the routes that area border routers announce are used; we announce none), the authentication
 //! trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
 //! ids between routers that are not neighbours (RFC 7503 section 7).
 
@@ -73,6 +74,7 @@ use std::time::Duration;
 use molt_mesh::ip6::ALL_SPF_ROUTERS;
 use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
+mod boundary;
 pub mod consts;
 mod delay;
 mod exchange;
@@ -95,6 +97,7 @@ pub use neighbor::State;
 pub use packet::{Packet, Reject};
 pub use restart::RestartHelper;
 
+use boundary::Boundary;
 use consts::{AREA, INSTANCE};
 use delay::Delay;
 use interface::Interface;
@@ -285,6 +288,7 @@ pub struct Ospf {
     spf: Spf,
     delay: Delay,
     relay: Relay,
+    boundary: Boundary,
     /// Since when originators of LSAs that do not age have been unreachable.
     unreachable: BTreeMap<RouterId, Time>,
     outputs: VecDeque<Output>,
@@ -315,6 +319,7 @@ impl Ospf {
             own: BTreeMap::new(),
             delay: Delay::new(),
             relay: Relay::default(),
+            boundary: Boundary::default(),
             unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use molt_mesh::fib::FibBuilder;
 use molt_mesh::{Fib, MESH_PREFIX, Prefix, RouterId, Time};
 
+use super::boundary::Boundary;
 use super::consts::{LS_INFINITY, prefix_options};
 use super::lsa::{Body, LsType, LsaKey, LsaPrefix};
 use super::lsdb::LsaRef;
@@ -218,7 +219,8 @@ impl Ospf {
             if advertised.options & prefix_options::NU != 0 {
                 return;
             }
-            match usable_prefix(advertised, allow) {
+            let outside = matches!(by, By::External { .. }).then_some(&self.boundary);
+            match usable_prefix(advertised, allow, outside) {
                 Ok(prefix) => reading.offers.push((prefix, Offer { metric, by })),
                 Err(reason) => {
                     let prefix = Prefix::new(advertised.addr, advertised.len);
@@ -265,9 +267,17 @@ impl Ospf {
     }
 }
 
-/// The prefix of an advertisement that may be used. `allow` is what a stock router may announce.
-fn usable_prefix(advertised: &LsaPrefix, allow: Option<&[Prefix]>) -> Result<Prefix, RouteReject> {
+/// The prefix of an advertisement that may be used. `allow` is what a stock router may announce, `outside` is there for an
+/// external route and says which other meshes may be announced.
+fn usable_prefix(
+    advertised: &LsaPrefix,
+    allow: Option<&[Prefix]>,
+    outside: Option<&Boundary>,
+) -> Result<Prefix, RouteReject> {
     let prefix = advertised.prefix().ok_or(RouteReject::InvalidPrefix)?;
+    if outside.is_some_and(|boundary| boundary.accepts(&prefix)) {
+        return Ok(prefix);
+    }
     if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
         return Err(RouteReject::OutsideMesh);
     }

@@ -84,7 +84,13 @@ impl Rig {
         let remote = *identity(to).node_public();
         self.command(
             node,
-            Command::AddLink(LinkConfig { link: link_to(to), remote, preshared: None, endpoint }),
+            Command::AddLink(LinkConfig {
+                link: link_to(to),
+                remote,
+                preshared: None,
+                endpoint,
+                foreign: false,
+            }),
         );
         self.command(node, Command::Forwarding(link_to(to), true));
     }
