@@ -234,7 +234,6 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Config;
-    use super::*;
 
     const GOOD: &str = r#"
         [network]
@@ -267,7 +266,7 @@ mod tests {
 
     #[test]
     fn without_rules_a_peer_has_no_policy() {
-        let text = GOOD.lines().filter(|line| !line.contains("port = ")).collect::<Vec<_>>().join("\n");
+        let text = GOOD.lines().filter(|line| !line.contains("action")).collect::<Vec<_>>().join("\n");
         let (peer, _) = Config::parse(&text).unwrap().bgp.unwrap().peers[0].config(None);
         assert!(peer.import.0.is_empty() && peer.export.0.is_empty());
     }
