@@ -8,16 +8,18 @@
     reason = "in a test a panic is the report, and makes the harness print the logs"
 )]
 
-use std::net::Ipv6Addr;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv6Addr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use molt_lab::mesh::{Daemon, Mesh, Meshd, Node, Role, Setup};
-use molt_lab::stock::border::{OTHER_MESH, OUR_AS, other_address};
+use molt_lab::stock::border::{OTHER_AS, OTHER_MESH, OUR_AS, other_address};
 use molt_lab::tools::ping;
 use molt_lab::topology::Topology;
 use molt_lab::wait::{now, wait_until};
-use molt_mesh::MESH_PREFIX;
+use molt_routing::bgp::consts::{HEADER_LEN, PORT, kind};
+use molt_routing::bgp::message::{Capabilities, Open, keepalive};
 use serde_json::Value;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -130,7 +132,6 @@ fn meshes_meet(role: Role) {
     let filtered = routes.iter().find(|route| route["prefix"] == "fd12:3456:789a:f::/64").unwrap();
     assert_eq!(filtered["valid"], false);
     assert_eq!(filtered["ineligible-reason"], "the import policy does not accept it");
-    assert_eq!(peer_is_up(&mesh).unwrap()["received-prefixes"], 2);
     assert_eq!(peer_is_up(&mesh).unwrap()["accepted-prefixes"], 1);
 
     silent_cuts(&mesh, role);
@@ -200,6 +201,95 @@ fn without_policy_nothing_passes() {
     border(&mesh).molt(&["reload"]).unwrap();
     wait_routes(&mesh);
     assert_eq!(peer_is_up(&mesh).unwrap()["established-transitions"], 1);
-    assert_eq!(MESH_PREFIX.len(), 48);
-    mesh.router(0).unwrap().wait_full(1, MINUTE).unwrap();
+}
+
+/// A peer that says what no router would say, over a real connection.
+struct Script(TcpStream);
+
+impl Script {
+    fn update(&mut self, attributes: &[&[u8]]) {
+        let list = attributes.concat();
+        let mut message = vec![0xff; 16];
+        message.extend(u16::try_from(HEADER_LEN + 4 + list.len()).unwrap().to_be_bytes());
+        message.extend([kind::UPDATE, 0, 0]);
+        message.extend(u16::try_from(list.len()).unwrap().to_be_bytes());
+        message.extend(list);
+        self.0.write_all(&message).unwrap();
+    }
+
+    /// Type and body of the next message.
+    fn hear(&mut self) -> (u8, Vec<u8>) {
+        let mut header = [0; HEADER_LEN];
+        self.0.read_exact(&mut header).unwrap();
+        let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+        let mut body = vec![0; length - HEADER_LEN];
+        self.0.read_exact(&mut body).unwrap();
+        (header[18], body)
+    }
+}
+
+#[test]
+fn rfc7606_a_malformed_update_costs_its_routes_and_one_that_hides_them_the_session() {
+    const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
+    const AS_PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0xfa, 0x56, 0xea, 0x02];
+    let policy = r#"
+        bfd = false
+        import = [{ prefix = "fd12:3456:789a::/48", action = "accept" }]
+    "#;
+    let router = |config: &mut molt_lab::stock::RouterConfig| config.border = None;
+    let setup = Setup { hello_s: 1, bgp: Some(policy), router, ..Setup::default() };
+    let roles = [Role::Meshd, Role::Meshd, Role::Meshd, Role::Frr];
+    let mesh = Mesh::start_set_up(Topology::line(4), &roles, &setup).unwrap();
+    let Node::Stock(stock) = &mesh.nodes[3] else { panic!("node 3 is a stock router") };
+    let (ours, theirs, interface) = (border(&mesh).address, stock.address, stock.tunnels[0].interface());
+    mesh.net.nodes[3].ip(&format!("-6 route add {ours}/128 dev {interface} src {theirs}")).unwrap();
+    let (stream, _) = wait_until("a connection", MINUTE, || {
+        let connected = mesh.net.nodes[3].enter(|| TcpStream::connect((ours, PORT)))??;
+        connected.set_read_timeout(Some(Duration::from_secs(10)))?;
+        // Without its OPEN it was refused: the border is in Idle.
+        ensure!(connected.peek(&mut [0])? == 1, "it was closed");
+        Ok(connected)
+    })
+    .unwrap();
+    let mut script = Script(stream);
+    let capabilities = Capabilities { ipv6_unicast: true, four_octet_as: true, ..Capabilities::default() };
+    let open = Open { asn: OTHER_AS, hold_time: Duration::from_secs(90), identifier: 1, capabilities };
+    script.0.write_all(&[open.encode(), keepalive()].concat()).unwrap();
+    assert_eq!([script.hear().0, script.hear().0], [kind::OPEN, kind::KEEPALIVE]);
+    wait_until("the session", MINUTE, || peer_is_up(&mesh)).unwrap();
+
+    let mut reach = vec![0x80, 14, 28, 0, 2, 1, 16];
+    reach.extend(theirs.octets());
+    reach.extend([0, 48, 0xfd, 0x12, 0x34, 0x56, 0x78, 0x9a]);
+    let wait_for = |routes: &[String]| {
+        wait_until("the routes two hops behind the border", MINUTE, || {
+            let found = outside_routes(mesh.meshd(0)?)?;
+            ensure!(found == routes, "{found:?}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    script.update(&[&reach, ORIGIN, AS_PATH]);
+    wait_for(&[OTHER_MESH.to_string()]);
+    // Treat-as-withdraw: ORIGIN 9.
+    script.update(&[&reach, &[0x40, 1, 1, 9], AS_PATH]);
+    wait_for(&[]);
+    let peer = peer_is_up(&mesh).unwrap();
+    assert_eq!(peer["malformed-updates"], 1, "{peer}");
+    // Attribute discard: LOCAL_PREF from outside.
+    script.update(&[&reach, ORIGIN, AS_PATH, &[0x40, 5, 4, 0, 0, 0, 9]]);
+    wait_for(&[OTHER_MESH.to_string()]);
+    assert_eq!(peer_is_up(&mesh).unwrap()["malformed-updates"], 2);
+    // Session reset: MP_REACH_NLRI twice.
+    script.update(&[&reach, &reach, ORIGIN, AS_PATH]);
+    let notification = loop {
+        match script.hear() {
+            (kind::NOTIFICATION, body) => break body,
+            (other, _) => {
+                assert!(matches!(other, kind::KEEPALIVE | kind::UPDATE), "a message of type {other}")
+            }
+        }
+    };
+    assert_eq!(notification, [3, 1]);
+    wait_for(&[]);
 }
