@@ -5,6 +5,8 @@
 //! a ── b ── c        a, b, c: 192.0.2.1 to .3
 //! ```
 
+mod outside;
+
 use std::collections::VecDeque;
 
 use molt_mesh::fib::FibBuilder;
@@ -574,7 +576,7 @@ fn an_ospf_packet_larger_than_the_mtu_travels_in_fragments_and_arrives_whole() {
     let (src, dst) = (identity(0).link_local(), molt_mesh::ip6::ALL_SPF_ROUTERS);
     let header = Header { src, dst, hop_limit: 1, traffic_class: CLASS_NETWORK_CONTROL };
     let large: Vec<u8> = (0..4000).map(|byte| byte as u8).collect();
-    let packet = header.packet(molt_mesh::port::NEXT_HEADER_OSPF, &large);
+    let packet = header.packet(NEXT_HEADER_OSPF, &large);
     rig.command(0, Command::Transmit { link: link_to(1), packet });
     assert_eq!(rig.in_flight.len(), 4);
     assert!(rig.in_flight.iter().all(|(.., datagram)| datagram.len() <= TUNNEL_MTU + 32));
