@@ -3,6 +3,7 @@
 
 mod adjacency;
 mod aging;
+mod boundary;
 mod flooding;
 mod graceful;
 mod mesh;
