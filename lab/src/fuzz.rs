@@ -15,7 +15,9 @@ use meshd::config::{Config, Endpoint, Name};
 use meshd::render;
 use molt_mesh::ip6::{Header, IcmpError, Packet};
 use molt_mesh::port::{NEXT_HEADER_FRAGMENT, NEXT_HEADER_OSPF, TUNNEL_MTU};
-use molt_mesh::{AgentId, Identity, IdentityKey, MeshAddr, NodePublic, Prefix, Seed, Time};
+use molt_mesh::record::{self, Agent, Delegation, SignedTopology, Topology, Unverified};
+use molt_mesh::sign::Strict;
+use molt_mesh::{AgentId, Identity, IdentityKey, MeshAddr, NodePublic, Prefix, Seed, Time, TrustClass};
 use molt_routing::ospf;
 use molt_routing::ospf::lsa::{Body, LsType, LsaPrefix};
 use molt_tun::engine::wireguard::WireGuardEngine;
@@ -35,6 +37,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("agent_record", agent_record),
     ("api_answer", api_answer),
     ("api_request", api_request),
     ("bfd_packet", bfd_packet),
@@ -42,12 +45,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bgp_peer", bgp::bgp_peer),
     ("config", config),
     ("ip6_packet", ip6_packet),
+    ("delegation", delegation),
     ("node_datagrams", node::node_datagrams),
     ("ospf_lsa_body", ospf_lsa_body),
     ("ospf_lsa_headers", ospf_lsa_headers),
     ("ospf_neighbor", neighbor::ospf_neighbor),
     ("ospf_packet", ospf_packet),
     ("text", text),
+    ("topology", topology),
     ("tun_coalesce", batch::tun_coalesce),
     ("tun_fragment", tun_fragment),
     ("tun_split", batch::tun_split),
@@ -127,6 +132,49 @@ pub fn ospf_lsa_headers(data: &[u8]) {
     for [a, b] in headers.array_windows() {
         assert_eq!(a.compare(b), b.compare(a).reverse(), "{a:?} {b:?}");
         black_box(a.key.ls_type.scope());
+    }
+}
+
+/// Agent record. What is read of it can be signed and is read again as it was.
+pub fn agent_record(data: &[u8]) {
+    let Ok(unverified) = Unverified::decode(data) else { return };
+    assert!(data.len() <= record::MAX_LEN);
+    let me = identity(1);
+    let mut agent = Agent { key: *me.key(), ..unverified.agent().clone() };
+    agent.addresses.retain(|address| address.class() == TrustClass::Claimed);
+    if let Ok(verified) = unverified.verify(&Strict) {
+        assert_eq!(**verified.bytes(), *data, "unknown fields are kept");
+    }
+    let record = agent.clone().sign(&me).expect("the fields are within their bounds");
+    let again = Unverified::decode(record.bytes()).expect("we read what we sign");
+    assert_eq!(again.agent(), record.agent());
+    assert!(record.agent() == &agent || data.len() + 64 > record::MAX_LEN, "something was left out");
+    assert!(again.verify(&Strict).is_ok());
+}
+
+/// Delegation of an address. Nothing is delegated that does not belong to its owner.
+pub fn delegation(data: &[u8]) {
+    let Ok(delegation) = Delegation::verify(data, &Strict) else { return };
+    let grant = delegation.grant();
+    let container = MeshAddr::of_container(&grant.owner, grant.index);
+    assert!(grant.address == container || grant.address.class() == TrustClass::Infrastructure);
+    assert_eq!(**delegation.bytes(), *data);
+}
+
+/// Signed topology.
+pub fn topology(data: &[u8]) {
+    let Ok(topology) = Topology::decode(data) else { return };
+    let me = identity(1);
+    let bytes = topology.sign(&me);
+    let (router, part) = (topology.router, topology.part.into());
+    if topology.covered.len() <= record::MAX_COVERED {
+        assert_eq!(bytes.len(), data.len());
+        let signed = SignedTopology::verify(&bytes, router, part, me.key(), &Strict);
+        assert_eq!(signed.as_ref().map(SignedTopology::topology), Ok(&topology));
+    }
+    if let Ok(signed) = SignedTopology::verify(data, router, part, me.key(), &Strict) {
+        let listed = |lsa: &record::Covered| signed.digest_of(lsa.ls_type, lsa.id) == Some(&lsa.digest);
+        assert!(topology.covered.iter().all(listed));
     }
 }
 
@@ -261,7 +309,7 @@ pub fn api_request(data: &[u8]) {
 /// An answer on the control socket, and what `molt` prints of it: the first byte chooses the kind.
 pub fn api_answer(data: &[u8]) {
     let [kind, line @ ..] = data else { return };
-    match kind % 12 {
+    match kind % 14 {
         0 => answer(line, |answer: &api::Status| render::status(answer)),
         1 => answer(line, |answer: &api::Peers| render::peers(answer)),
         2 => answer(line, |answer: &api::Routes| render::routes(answer)),
@@ -273,6 +321,8 @@ pub fn api_answer(data: &[u8]) {
         8 => answer(line, |answer: &api::Reloaded| render::reloaded(answer)),
         9 => answer(line, |answer: &api::ProbeLine| render::ping_line(answer) + &render::trace_line(answer)),
         10 => answer(line, |answer: &api::Id| render::id(answer)),
+        11 => answer(line, |answer: &api::OspfEvents| render::ospf_events(answer)),
+        12 => answer(line, |answer: &api::RouteExplanation| render::route_explanation(answer)),
         _ => answer(line, |answer: &api::OspfInterfaces| render::ospf_interfaces(answer)),
     }
 }

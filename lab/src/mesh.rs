@@ -222,6 +222,12 @@ impl Mesh {
             .zip(&net.nodes)
             .map(|((role, number), namespace)| plan(*role, number, namespace, setup))
             .collect::<Result<_>>()?;
+        let stock: Vec<(String, Ipv6Addr)> = plans
+            .iter()
+            .zip(1..)
+            .filter(|(plan, _)| plan.role != Role::Meshd && setup.bgp.is_none())
+            .map(|(plan, number)| (RouterConfig::numbered(number, Vec::new()).router_id, plan.address))
+            .collect();
         let mut mesh = Self { nodes: Vec::new(), relays: Vec::new(), net };
         if let Some(weather) = setup.weather {
             mesh.start_relays(&plans, weather)?;
@@ -230,7 +236,7 @@ impl Mesh {
             let namespace = mesh.net.nodes.get(node).context("a namespace for each node")?.clone();
             let peers = mesh.peers(node, &plans)?;
             let started = match plan.role {
-                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, setup)?),
+                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, &stock, setup)?),
                 Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers, setup)?),
             };
             mesh.nodes.push(started);
@@ -425,11 +431,12 @@ impl Meshd {
         plan: &Plan,
         node: usize,
         peers: &[Neighbour],
+        strangers: &[(String, Ipv6Addr)],
         setup: &Setup,
     ) -> Result<Self> {
         let dir = namespace.dir().to_owned();
         let (config, socket) = (dir.join("meshd.toml"), dir.join("molt.sock"));
-        fs::write(&config, toml(node, peers, setup)?)?;
+        fs::write(&config, toml(node, peers, setup)? + &origins(peers, strangers)?)?;
         let state_dir = state_dir(&namespace);
         let (address, key) = (plan.address, plan.key);
         let mut meshd = Self { namespace, address, key, config, state_dir, socket, process: None };
@@ -585,6 +592,16 @@ fn toml(node: usize, peers: &[Neighbour], setup: &Setup) -> Result<String> {
             writeln!(text, "[[bgp.peer]]\naddress = \"{}\"\nas = {}", peer.address, border::OTHER_AS)?;
             writeln!(text, "{policy}")?;
         }
+    }
+    Ok(text)
+}
+
+/// The stock routers that are no neighbours: `allow` of a peer does not reach them.
+fn origins(peers: &[Neighbour], strangers: &[(String, Ipv6Addr)]) -> Result<String> {
+    let mut text = String::new();
+    let is_peer = |address: &Ipv6Addr| peers.iter().any(|peer| peer.stock && peer.address == *address);
+    for (router, address) in strangers.iter().filter(|(_, address)| !is_peer(address)) {
+        writeln!(text, "[[origin]]\nprefix = \"{address}/128\"\nrouter = \"{router}\"")?;
     }
     Ok(text)
 }

@@ -6,6 +6,7 @@
 
 pub mod engine;
 mod ledger;
+mod memo;
 mod oracle;
 
 use std::cmp::Reverse;
@@ -19,13 +20,15 @@ use meshd::config;
 use meshd::control::{Control, ControlConfig, Notice, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, LinkId, Seed, Target, Time};
+use molt_mesh::{Identity, LinkId, Prefix, Seed, Target, Time};
+use molt_routing::ospf::origin::{Announcer, Right};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
 use crate::topology::Topology;
 use engine::PlainEngine;
 use ledger::{DATA_PORT, Ledger, data_number};
+use memo::Memo;
 
 /// How links treat datagrams.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,13 +62,18 @@ pub struct Options {
     pub costs: Vec<u16>,
     /// Addresses that nodes have beside their own; one may be that of several.
     pub shared: Vec<(usize, Ipv6Addr)>,
+    /// Nodes that announce the address of every node as theirs.
+    pub thieves: Vec<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bfd: true, costs: Vec::new(), shared: Vec::new() }
+        Self { bfd: true, costs: Vec::new(), shared: Vec::new(), thieves: Vec::new() }
     }
 }
+
+/// The time of day at which every simulation starts: some day in 2027.
+const UNIX_MS: u64 = 1_800_000_000_000;
 
 /// A link of the topology, by its position there.
 pub type Edge = usize;
@@ -97,6 +105,8 @@ pub struct Sim {
     options: Options,
     seed: u64,
     rng: fastrand::Rng,
+    /// Checks each signature once for all nodes.
+    verifier: Arc<Memo>,
     now: Time,
     members: Vec<Member>,
     by_pair: BTreeMap<(usize, usize), Edge>,
@@ -121,6 +131,7 @@ impl Sim {
         let mut sim = Self {
             by_pair: topology.links.iter().enumerate().map(|(edge, pair)| (*pair, edge)).collect(),
             rng: fastrand::Rng::with_seed(seed),
+            verifier: Arc::default(),
             now: Time::ZERO,
             members: Vec::new(),
             cut: BTreeSet::new(),
@@ -311,11 +322,24 @@ impl Sim {
         oracle::check(self)
     }
 
-    fn member(&self, node: usize, lives: u64) -> Member {
+    /// What every operator vouches for: who may announce the shared addresses.
+    fn shared_rights(&self) -> Vec<Right> {
+        let right = |(node, address): &(usize, Ipv6Addr)| Right {
+            prefix: Prefix::host(*address),
+            by: Announcer::Key(*self.identity(*node).key()),
+        };
+        self.options.shared.iter().map(right).collect()
+    }
+
+    fn identity(&self, node: usize) -> Identity {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&(node as u64 + 1).to_le_bytes());
         key[8..16].copy_from_slice(&self.seed.to_le_bytes());
-        let identity = Seed::from_bytes(key).identity();
+        Seed::from_bytes(key).identity()
+    }
+
+    fn member(&self, node: usize, lives: u64) -> Member {
+        let identity = self.identity(node);
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
         let shared = self.options.shared.iter().filter(|(of, _)| *of == node).map(|(_, address)| *address);
         let addresses: Vec<Ipv6Addr> = std::iter::once(identity.address().ip()).chain(shared).collect();
@@ -324,9 +348,17 @@ impl Sim {
             PlainEngine { me: *identity.node_public() },
             NodeConfig { addresses: addresses.clone(), link_local, seed },
         );
+        let others = (0..self.topology.nodes).filter(|_| self.options.thieves.contains(&node));
+        let stolen =
+            others.map(|other| self.identity(other).address().ip()).filter(|it| !addresses.contains(it));
+        let addresses = addresses.iter().copied().chain(stolen).collect();
         let control = Control::new(
             ControlConfig {
-                router_id: identity.router_id(0),
+                identity: identity.clone(),
+                draw: 0,
+                unix_ms: UNIX_MS,
+                verifier: Arc::clone(&self.verifier) as _,
+                rights: self.shared_rights(),
                 addresses,
                 link_local,
                 name: Some(format!("n{node}")),

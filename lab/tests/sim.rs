@@ -2,12 +2,15 @@
 //!
 //! A failure names its seed; `LAB_SEED=<seed> cargo test -p molt-lab --test sim <name>` replays just that one.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use molt_lab::sim::{Options, Sim, Weather, seeds};
 use molt_lab::topology::Topology;
 use molt_mesh::Time;
+use molt_routing::ospf::events::Cause;
 
 /// Long enough at rest for everything to come to an end: a lost handshake is retried after 5 s, a Hello comes each
 /// 10 s, BFD starts at one packet a second, and SPF backs off to half a second.
@@ -49,8 +52,9 @@ fn a_line_of_five_converges_and_carries_packets() {
 }
 
 /// Everything that can go wrong: cuts and heals, nodes killed and started again, 5 % loss, late
-/// and doubled datagrams, packets all the while. Then calm.
-fn a_stormy_life(topology: Topology, seed: u64, storm: Duration) -> Result<(), String> {
+/// and doubled datagrams, packets all the while. Then calm. Gives the number of events at all nodes that look like an
+/// attack, where nobody attacked.
+fn a_stormy_life(topology: Topology, seed: u64, storm: Duration) -> Result<usize, String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (nodes, edges) = (topology.nodes, topology.links.len());
     let mut sim = Sim::new(topology, Options::default(), seed);
@@ -90,26 +94,35 @@ fn a_stormy_life(topology: Topology, seed: u64, storm: Duration) -> Result<(), S
     sim.set_weather(Weather::FAIR);
     sim.run_for(CALM);
     sim.check_at_rest()?;
+    let suspected = (0..nodes).map(|node| sim.node(node).control.ospf().events().len()).sum();
     let all: Vec<usize> = (0..nodes.min(20)).collect();
-    everyone_reaches_everyone(&mut sim, &all)
+    everyone_reaches_everyone(&mut sim, &all)?;
+    Ok(suspected)
 }
 
 #[test]
 fn a_thousand_meshes_of_ten_come_to_rest_after_a_storm() {
     let seeds = seeds(0..1000);
+    let suspected = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(seeds.len());
     std::thread::scope(|scope| {
         for share in seeds.chunks(seeds.len().div_ceil(workers)) {
+            let suspected = &suspected;
             scope.spawn(move || {
                 for seed in share.iter().copied() {
                     let topology = Topology::random(10, 2 + (seed % 4) as usize, seed);
-                    if let Err(fault) = a_stormy_life(topology, seed, Duration::from_secs(30)) {
-                        panic!("LAB_SEED={seed}: {fault}");
+                    match a_stormy_life(topology, seed, Duration::from_secs(30)) {
+                        Ok(events) => drop(suspected.fetch_add(events, Ordering::Relaxed)),
+                        Err(fault) => panic!("LAB_SEED={seed}: {fault}"),
                     }
                 }
             });
         }
     });
+    // With 5 % loss a proof may be lost for longer than anybody waits for it. That is rare: this is 10,000 nodes.
+    let suspected = suspected.into_inner();
+    println!("{suspected} false alarms");
+    assert!(suspected <= 30, "{suspected}");
 }
 
 #[test]
@@ -118,25 +131,6 @@ fn two_hundred_nodes_of_degree_eight_come_to_rest_after_a_storm() {
         if let Err(fault) = a_stormy_life(Topology::random(200, 8, seed), seed, Duration::from_secs(60)) {
             panic!("LAB_SEED={seed}: {fault}");
         }
-    }
-}
-
-/// Degree four, because the work grows with nodes times nodes times degree; `scale` plays degree eight.
-#[test]
-fn a_thousand_nodes_come_to_rest_after_a_start_a_cut_and_the_death_of_a_tenth() {
-    for seed in seeds(0..1) {
-        let topology = Topology::random(1_000, 4, seed);
-        let mut sim = Sim::new(topology, Options::default(), seed);
-        sim.run_for(Duration::from_secs(20));
-        assert_at_rest(&sim, seed);
-        let cut_at = sim.now();
-        sim.cut(0);
-        sim.run_for(Duration::from_secs(3));
-        assert_at_rest(&sim, seed);
-        assert!(sim.rerouted() - cut_at < Duration::from_millis(800), "LAB_SEED={seed}: {}", sim.rerouted());
-        (0..1_000).step_by(10).for_each(|node| sim.kill(node));
-        sim.run_for(Duration::from_secs(8));
-        assert_at_rest(&sim, seed);
     }
 }
 
@@ -225,6 +219,38 @@ fn a_part_that_was_cut_off_is_forgotten_and_found_again() {
         sim.heal_all();
         sim.run_for(CALM);
         assert_at_rest(&sim, seed);
+    }
+}
+
+/// Three of thirty announce everybody's address, over and over again as links fail. The others reach each other as if
+/// nothing were, and know who it is.
+#[test]
+fn thieves_of_addresses_get_no_packet_and_are_named_everywhere() {
+    for seed in seeds(0..5) {
+        let thieves = vec![3, 14, 25];
+        let topology = Topology::random(30, 5, seed);
+        // Who is asked to pass a packet on can keep it; so nobody is asked to.
+        let is_thief = |(a, b): &(usize, usize)| thieves.contains(a) || thieves.contains(b);
+        let costs = topology.links.iter().map(|link| if is_thief(link) { 1_000 } else { 10 }).collect();
+        let links = topology.links.len();
+        let honest: Vec<usize> = (0..30).filter(|node| !thieves.contains(node)).collect();
+        let mut sim =
+            Sim::new(topology, Options { costs, thieves: thieves.clone(), ..Options::default() }, seed);
+        sim.run_for(Duration::from_secs(20));
+        for edge in (0..links).step_by(15) {
+            sim.cut(edge);
+            sim.run_for(Duration::from_secs(2));
+            everyone_reaches_everyone(&mut sim, &honest)
+                .unwrap_or_else(|fault| panic!("LAB_SEED={seed}: link {edge} is cut: {fault}"));
+        }
+        let thieves: BTreeSet<_> =
+            thieves.iter().map(|node| sim.node(*node).control.ospf().router_id()).collect();
+        for node in honest {
+            let events = sim.node(node).control.ospf().events();
+            let named: BTreeSet<_> = events.iter().map(|event| event.router).collect();
+            assert_eq!(named, thieves, "LAB_SEED={seed}: node {node}: {events:#?}");
+            assert!(events.iter().all(|event| event.cause == Cause::PrefixHijack));
+        }
     }
 }
 

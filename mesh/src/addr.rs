@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::fib::Prefix;
 use crate::id::AgentId;
-use crate::key::NodePublic;
+use crate::key::{IdentityKey, NodePublic};
 
 /// `fd00:6d6f:6c74::/48`, the prefix of every mesh address (`6d6f:6c74` spells "molt").
 pub const MESH_PREFIX: Prefix = Prefix::new(Ipv6Addr::new(0xfd00, 0x6d6f, 0x6c74, 0, 0, 0, 0, 0), 48);
@@ -44,6 +44,23 @@ impl MeshAddr {
         let [a, b, c, d, e, f, g, h, i, j, ..] = *id.as_bytes();
         let [p, q, r, s, t, u, ..] = MESH_PREFIX.addr().octets();
         Some(Self(Ipv6Addr::from_octets([p, q, r, s, t, u, a, b, c, d, e, f, g, h, i, j])))
+    }
+
+    /// The address of a container: `SHA-256("moltnet-ct-v1\0" || key of its owner || index)` in the layout of a UUID with
+    /// the nibble `c`. The nibble keeps containers apart from nodes, whose addresses would else be a target for a search
+    /// that costs only hashes; 16 bits of index make each candidate beyond 65,536 cost a key.
+    #[must_use]
+    pub fn of_container(owner: &IdentityKey, index: u16) -> Self {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(b"moltnet-ct-v1\0")
+            .chain_update(owner.as_bytes())
+            .chain_update(index.to_be_bytes())
+            .finalize()
+            .into();
+        let [a, b, c, d, e, f, version, h, variant, j, ..] = hash;
+        let [p, q, r, s, t, u, ..] = MESH_PREFIX.addr().octets();
+        let (version, variant) = (version & 0x0f | 0xc0, variant & 0x3f | 0x80);
+        Self(Ipv6Addr::from_octets([p, q, r, s, t, u, a, b, c, d, e, f, version, h, variant, j]))
     }
 
     /// `None` outside the mesh prefix, and for a version nibble that names no trust class.
@@ -140,6 +157,20 @@ mod tests {
         let own = Seed::from_bytes([0; 32]).identity().address();
         assert_eq!(own.to_string(), "fd00:6d6f:6c74:a8cd:4fb9:5636:89f0:bc46");
         assert_eq!(own.class(), TrustClass::SelfCertifying);
+    }
+
+    /// Computed with another implementation of SHA-256.
+    #[test]
+    fn the_address_of_a_container_follows_from_its_owner_and_index() {
+        let owner = *Seed::from_bytes([0; 32]).identity().key();
+        for (index, address) in [
+            (0, "fd00:6d6f:6c74:49ab:6a6f:5cf0:cec9:a824"),
+            (1, "fd00:6d6f:6c74:f884:e6d7:8dcc:c92a:912d"),
+            (65535, "fd00:6d6f:6c74:75ad:6ec5:10b2:c565:96b7"),
+        ] {
+            let derived = MeshAddr::of_container(&owner, index);
+            assert_eq!((derived.to_string(), derived.class()), (address.into(), TrustClass::Container));
+        }
     }
 
     #[test]

@@ -106,6 +106,14 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    /// Reads eight bytes.
+    ///
+    /// # Errors
+    /// [`Short`] if fewer are left.
+    pub fn u64(&mut self) -> Result<u64, Short> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     /// Reads sixteen bytes.
     ///
     /// # Errors
@@ -160,6 +168,11 @@ impl Writer {
         self.bytes(&value.to_be_bytes())
     }
 
+    /// Appends eight bytes.
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
     /// Appends sixteen bytes.
     pub fn u128(&mut self, value: u128) -> &mut Self {
         self.bytes(&value.to_be_bytes())
@@ -200,13 +213,21 @@ mod tests {
     #[test]
     fn reads_what_was_written() {
         let mut w = Writer::default();
-        w.u8(1).u16(0x0203).u24(0x04_0506).u32(0x0708_090a).u128(11).bytes(b"xy").patch_u16(1, 0xbeef);
+        w.u8(1)
+            .u16(0x0203)
+            .u24(0x04_0506)
+            .u32(0x0708_090a)
+            .u64(12)
+            .u128(11)
+            .bytes(b"xy")
+            .patch_u16(1, 0xbeef);
         let bytes = w.finish();
         let mut r = Reader::new(&bytes);
         assert_eq!(r.u8(), Ok(1));
         assert_eq!(r.u16(), Ok(0xbeef));
         assert_eq!(r.u24(), Ok(0x04_0506));
         assert_eq!(r.u32(), Ok(0x0708_090a));
+        assert_eq!(r.u64(), Ok(12));
         assert_eq!(r.u128(), Ok(11));
         assert_eq!(r.bytes(2), Ok(&b"xy"[..]));
         assert!(r.is_empty());

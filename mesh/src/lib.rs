@@ -13,6 +13,8 @@
 //! | [`codec`] | [`Reader`](codec::Reader) and [`Writer`](codec::Writer): bounds-checked big-endian fields |
 //! | [`checksum`] | RFC 1071 Internet checksum, RFC 905 Fletcher checksum |
 //! | [`limit`] | [`TokenBucket`](limit::TokenBucket), driven by [`Time`] |
+//! | [`record`] | [`AgentRecord`]: what an agent says about itself, signed; delegations, signed topology |
+//! | [`sign`] | Ed25519 signatures with a context, and who checks them |
 //! | [`port`] | ports and protocol numbers |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -27,10 +29,13 @@ pub mod ip6;
 pub mod key;
 pub mod limit;
 pub mod port;
+pub mod record;
+pub mod sign;
 pub mod time;
 
 pub use addr::{MESH_PREFIX, MeshAddr, TrustClass};
 pub use fib::{Fib, Prefix, Target};
 pub use id::{AgentId, LinkId, RouterId};
 pub use key::{Identity, IdentityKey, NodePublic, Seed};
+pub use record::AgentRecord;
 pub use time::Time;

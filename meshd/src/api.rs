@@ -15,8 +15,8 @@ mod ospf;
 
 pub use bgp::{BgpPeer, BgpRoute, BgpRoutes, BgpSummary};
 pub use ospf::{
-    OspfDatabase, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor, OspfNeighbors,
-    OspfSpfLog, OspfSpfRun,
+    OspfDatabase, OspfEvent, OspfEvents, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor,
+    OspfNeighbors, OspfSpfLog, OspfSpfRun,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -43,6 +43,8 @@ pub enum Request {
     OspfDatabase,
     /// OSPF interfaces.
     OspfInterfaces,
+    /// The last security events of routing.
+    OspfEvents,
     /// OSPF neighbours.
     OspfNeighbors,
     /// The last SPF runs.
@@ -55,10 +57,20 @@ pub enum Request {
     Reload,
     /// The forwarding table.
     Routes,
+    /// Why packets to an address go where they go.
+    RoutesExplain(Explain),
     /// This node.
     Status,
     /// Echo requests with rising hop limits.
     Trace(Trace),
+}
+
+/// Parameters of `routes --explain`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// The address.
+    pub address: Ipv6Addr,
 }
 
 /// Parameters of `ping`.
@@ -130,10 +142,14 @@ pub enum Answer {
     Peers(Peers),
     /// To [`Request::Routes`].
     Routes(Routes),
+    /// To [`Request::OspfEvents`].
+    OspfEvents(OspfEvents),
     /// To [`Request::OspfNeighbors`].
     OspfNeighbors(OspfNeighbors),
     /// To [`Request::OspfInterfaces`].
     OspfInterfaces(OspfInterfaces),
+    /// To [`Request::RoutesExplain`].
+    RouteExplanation(RouteExplanation),
     /// To [`Request::OspfDatabase`].
     OspfDatabase(OspfDatabase),
     /// To [`Request::OspfSpfLog`].
@@ -162,6 +178,10 @@ pub mod schema {
     pub const PEERS: &str = "molt.peers/1";
     /// Of [`Routes`](super::Routes).
     pub const ROUTES: &str = "molt.routes/1";
+    /// Of [`OspfEvents`](super::OspfEvents).
+    pub const OSPF_EVENTS: &str = "molt.ospf.events/1";
+    /// Of [`RouteExplanation`](super::RouteExplanation).
+    pub const ROUTE_EXPLANATION: &str = "molt.routes.explain/1";
     /// Of [`OspfNeighbors`](super::OspfNeighbors).
     pub const OSPF_NEIGHBORS: &str = "molt.ospf.neighbors/1";
     /// Of [`OspfInterfaces`](super::OspfInterfaces).
@@ -344,6 +364,52 @@ pub struct RejectedRoute {
     pub router_id: String,
     /// Why it is not used.
     pub reason: String,
+}
+
+/// Why packets to an address go where they go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteExplanation {
+    /// [`schema::ROUTE_EXPLANATION`].
+    pub schema: String,
+    /// The address that was asked for.
+    pub address: Ipv6Addr,
+    /// The route in use.
+    pub route: Option<Route>,
+    /// Everybody who announces the address or a prefix around it.
+    pub claims: Vec<RouteClaim>,
+}
+
+/// Somebody announces an address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteClaim {
+    /// What is announced.
+    pub prefix: String,
+    /// By which router.
+    pub router_id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its identity key, if a verified record tells.
+    pub identity_key: Option<String>,
+    /// Number of its record.
+    pub record_seq: Option<u64>,
+    /// End of its record, in seconds since 1970.
+    pub record_expiry: Option<u64>,
+    /// Counter of the signed list with the announcement.
+    pub signature: Option<u64>,
+    /// Seconds since that list came.
+    pub signature_age_s: Option<u64>,
+    /// Whether the database holds something else than what is signed, which is what is used.
+    pub held: bool,
+    /// Cost of the path and the prefix, if there is a path.
+    pub metric: Option<u32>,
+    /// The equal-cost ways.
+    pub next_hops: Vec<NextHop>,
+    /// `used`, `farther`, `less-specific`, `unreachable` or `rejected`.
+    pub verdict: String,
+    /// Why it was rejected.
+    pub reason: Option<String>,
 }
 
 /// All BFD sessions.

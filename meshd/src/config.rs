@@ -6,7 +6,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use molt_mesh::{MESH_PREFIX, NodePublic, Prefix};
+use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, NodePublic, Prefix, RouterId, TrustClass};
+use molt_routing::ospf::origin::{Announcer, Right};
 use serde::{Deserialize, Deserializer};
 
 pub mod bgp;
@@ -31,6 +32,9 @@ pub struct Config {
     pub bfd: Bfd,
     /// `[bgp]`: sessions with other meshes. Default: none.
     pub bgp: Option<Bgp>,
+    /// `[[origin]]`: addresses the operator vouches for.
+    #[serde(rename = "origin")]
+    pub origins: Vec<Origin>,
     /// `[[peer]]`: neighbours, each with its key.
     #[serde(rename = "peer")]
     pub peers: Vec<Peer>,
@@ -134,6 +138,55 @@ impl Bfd {
             detect_mult: self.multiplier,
             ..molt_bfd::Config::default()
         })
+    }
+}
+
+/// `[[origin]]`
+///
+/// A node proves its own address with its key and needs no entry. A claimed UUID, an anycast address and a stock router that
+/// is not a peer of this node do; without one their addresses are refused, see `molt routes` and `molt ospf events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OriginText")]
+pub struct Origin(pub Right);
+
+/// `[[origin]]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginText {
+    /// What may be announced, inside `fd00:6d6f:6c74::/48`. With `key` it is a single address (`/128`).
+    #[serde(deserialize_with = "from_text")]
+    prefix: Prefix,
+    /// The identity key (`molt id show`) of the member that may announce it, or hand it out if it is an anycast address.
+    #[serde(default, deserialize_with = "some_from_text")]
+    key: Option<IdentityKey>,
+    /// The router id of the stock router that may announce it. Nothing proves who has a router id: it is the word of every
+    /// member against the operator's.
+    #[serde(default, deserialize_with = "some_from_text")]
+    router: Option<RouterId>,
+}
+
+impl TryFrom<OriginText> for Origin {
+    type Error = String;
+
+    fn try_from(text: OriginText) -> Result<Self, String> {
+        let OriginText { prefix, key, router } = text;
+        if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
+            return Err(format!("[[origin]] {prefix} is not inside {MESH_PREFIX}"));
+        }
+        let by = match (key, router) {
+            (Some(key), None) => Announcer::Key(key),
+            (None, Some(router)) => Announcer::Router(router),
+            _ => return Err(format!("[[origin]] {prefix} needs either key or router")),
+        };
+        let address = (prefix.len() == 128).then(|| MeshAddr::new(prefix.addr())).flatten();
+        let class = address.map(MeshAddr::class);
+        let vouchable = matches!(class, Some(TrustClass::Claimed | TrustClass::Infrastructure));
+        if key.is_some() && !vouchable {
+            return Err(format!(
+                "[[origin]] {prefix} with key is not a claimed or an anycast address: others follow from keys"
+            ));
+        }
+        Ok(Self(Right { prefix, by }))
     }
 }
 
@@ -298,6 +351,12 @@ impl Config {
         Ok(config)
     }
 
+    /// What the operator vouches for.
+    #[must_use]
+    pub fn rights(&self) -> Vec<Right> {
+        self.origins.iter().map(|origin| origin.0).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.tun.name;
         if name.is_empty()
@@ -366,6 +425,13 @@ where
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
+fn some_from_text<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: std::str::FromStr<Err: fmt::Display>,
+{
+    from_text(deserializer).map(Some)
+}
+
 fn secret_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Preshared>, D::Error> {
     from_text::<D, NodePublic>(deserializer).map(|key| Some(Preshared(*key.as_bytes())))
 }
@@ -424,9 +490,28 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_vouched_for_by_key_or_by_router() {
+        let config = Config::parse(&format!(
+            r#"
+            [[origin]]
+            prefix = "fd00:6d6f:6c74:daa4:6e88:46c5:4af7:9268/128"
+            key = "{KEY}"
+            [[origin]]
+            prefix = "fd00:6d6f:6c74:bbbb::/64"
+            router = "10.255.0.1"
+            "#
+        ))
+        .unwrap();
+        let by: Vec<_> = config.origins.iter().map(|origin| origin.0.by).collect();
+        assert_eq!(by, [Announcer::Key(KEY.parse().unwrap()), Announcer::Router(RouterId(0x0aff_0001))]);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let peer = |rest: &str| format!("[[peer]]\nwireguard_key = \"{KEY}\"\n{rest}");
         let twice = peer("") + &peer("");
+        let origin = |rest: &str| format!("[[origin]]\nprefix = \"fd00:6d6f:6c74:{rest}");
+        let by_key = format!("key = \"{KEY}\"");
         for (text, part) in [
             ("[node]\nnmae = \"x\"", "unknown field `nmae`"),
             ("[nod]", "unknown field `nod`"),
@@ -438,6 +523,11 @@ mod tests {
             ("[bfd]\ntx_ms = 5", "10 to 60000"),
             ("[bfd]\nmultiplier = 0", "at least 1"),
             ("[network]\npow_bits = 40", "0 to 32"),
+            (&origin(":1/128\""), "either key or router"),
+            (&origin(&format!(":1/128\"\nrouter = \"10.255.0.1\"\n{by_key}")), "either key or router"),
+            (&origin(&format!("1:2:3:8000:1/128\"\n{by_key}")), "follow from keys"),
+            (&origin(&format!("1::/64\"\n{by_key}")), "follow from keys"),
+            ("[[origin]]\nprefix = \"::/0\"\nrouter = \"10.255.0.1\"", "not inside"),
             ("[[peer]]", "wireguard_key"),
             ("[[peer]]\nwireguard_key = \"abc\"", "wg pubkey"),
             (twice.as_str(), "same wireguard_key"),

@@ -18,13 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_bfd as bfd;
-use molt_mesh::{Fib, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time};
+use molt_mesh::record::Agent;
+use molt_mesh::sign::Verifier;
+use molt_mesh::{Fib, Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
 use molt_routing::bgp::{self, Bgp};
+use molt_routing::ospf::origin::{Member, Right};
 use molt_routing::ospf::{
     self, BfdEvent, LinkConfig as OspfLink, Ospf, RestartHelper, State as NeighborState,
 };
 use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Snapshot};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config;
 
@@ -33,8 +36,16 @@ mod inter_mesh;
 /// Everything the control plane must know about this node.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
-    /// OSPF router id.
-    pub router_id: RouterId,
+    /// Its keys, from which the OSPF router id follows.
+    pub identity: Identity,
+    /// How often a router id was drawn.
+    pub draw: u32,
+    /// Milliseconds since 1970 at [`Time::ZERO`].
+    pub unix_ms: u64,
+    /// Checks signatures.
+    pub verifier: Arc<dyn Verifier>,
+    /// What the operator vouches for.
+    pub rights: Vec<Right>,
     /// Addresses of this node.
     pub addresses: Vec<Ipv6Addr>,
     /// Link-local address of this end of every tunnel.
@@ -90,6 +101,8 @@ pub enum Notice {
     Bgp(bgp::Output),
     /// An answer to a probe.
     Probe(ProbeReply),
+    /// The router id clashed with another router's and was drawn anew, for the so-manieth time: to be remembered.
+    RouterIdChanged(u32),
     /// Neighbours have been told, LSAs are flushed: the node can stop.
     ShutdownComplete,
     /// The state of the packet core.
@@ -140,6 +153,12 @@ pub struct Control {
     durations: VecDeque<(Time, Duration)>,
     /// OSPF packets that were not sent because the packet core did not take commands.
     overruns: u64,
+    /// Number of our record.
+    record_seq: u64,
+    /// When to sign it anew.
+    sign_at: Time,
+    /// Security events that are in the log.
+    logged: u64,
 }
 
 impl Control {
@@ -148,13 +167,20 @@ impl Control {
     pub fn new(config: ControlConfig, now: Time) -> Self {
         let mut ospf = Ospf::new(
             ospf::Config {
-                router_id: config.router_id,
+                router_id: config.identity.router_id(config.draw),
                 prefixes: config.addresses.iter().map(|addr| Prefix::host(*addr)).collect(),
                 hostname: config.name.clone(),
                 hello: Duration::from_secs(config.ospf.hello_s.into()),
                 dead: Duration::from_secs(config.ospf.dead_s.into()),
                 rxmt: RXMT_INTERVAL,
                 restart_helper: RestartHelper::Strict,
+                member: Some(Member {
+                    identity: config.identity.clone(),
+                    draw: config.draw,
+                    unix_ms: config.unix_ms,
+                    verifier: Arc::clone(&config.verifier),
+                    rights: config.rights.clone(),
+                }),
                 seed: config.seed,
             },
             now,
@@ -173,9 +199,72 @@ impl Control {
             full: BTreeSet::new(),
             durations: VecDeque::new(),
             overruns: 0,
+            record_seq: 0,
+            sign_at: now,
+            logged: 0,
         };
+        control.sign_record(now);
         control.drain(now);
         control
+    }
+
+    /// Signs our record anew: with a higher number, a new end, and the router id of this moment.
+    fn sign_record(&mut self, now: Time) {
+        let unix_ms = self.config.unix_ms.saturating_add(now.since_start().as_millis() as u64);
+        // Rises over a restart because time does, and within one life whatever the clock does.
+        self.record_seq = self.record_seq.saturating_add(1).max(unix_ms);
+        self.sign_at = now + RECORD_LIFETIME / 3;
+        let identity = &self.config.identity;
+        // Whatever else is announced here needs another proof than the record.
+        let is_ours =
+            |address: &MeshAddr| *address == identity.address() || address.class() == TrustClass::Claimed;
+        let agent = Agent {
+            key: *identity.key(),
+            wireguard: *identity.node_public(),
+            draw: self.config.draw,
+            addresses: self
+                .config
+                .addresses
+                .iter()
+                .filter_map(|it| MeshAddr::new(*it))
+                .filter(is_ours)
+                .collect(),
+            name: self.config.name.clone(),
+            endpoints: Vec::new(),
+            services: Vec::new(),
+            capabilities: Vec::new(),
+            region: None,
+            seq: self.record_seq,
+            expiry: (unix_ms / 1000).saturating_add(RECORD_LIFETIME.as_secs()),
+        };
+        match agent.sign(identity) {
+            Ok(record) => self.ospf.set_record(record, now),
+            // Without one the others do not believe us, but the tunnels to them stay.
+            Err(reject) => error!(%reject, "our own record is not valid; nobody will accept our addresses"),
+        }
+    }
+
+    /// The time of day was set: milliseconds since 1970 at [`Time::ZERO`].
+    pub fn set_clock(&mut self, unix_ms: u64, now: Time) {
+        if self.config.unix_ms.abs_diff(unix_ms) < CLOCK_STEP.as_millis() as u64 {
+            return;
+        }
+        info!(before_ms = self.config.unix_ms, after_ms = unix_ms, "the time of day was set");
+        self.config.unix_ms = unix_ms;
+        self.ospf.set_clock(unix_ms, now);
+        self.sign_record(now);
+        self.drain(now);
+    }
+
+    /// Replaces what the operator vouches for. Whether it is something else than before.
+    pub fn set_rights(&mut self, rights: Vec<Right>, now: Time) -> bool {
+        if self.config.rights == rights {
+            return false;
+        }
+        self.config.rights.clone_from(&rights);
+        self.ospf.set_rights(rights, now);
+        self.drain(now);
+        true
     }
 
     /// Routing, for operators.
@@ -442,6 +531,9 @@ impl Control {
         if let Some(bgp) = &mut self.bgp {
             bgp.handle_timeout(now);
         }
+        if self.sign_at <= now {
+            self.sign_record(now);
+        }
         self.ospf.handle_timeout(now);
         self.drain(now);
     }
@@ -450,7 +542,8 @@ impl Control {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let bgp = self.bgp.as_ref().and_then(Bgp::poll_timeout);
-        [self.ospf.poll_timeout(), bgp].into_iter().flatten().min()
+        let sign = Some((self.sign_at, "sign the agent record"));
+        [self.ospf.poll_timeout(), bgp, sign].into_iter().flatten().min()
     }
 
     /// The next thing the packet core must do.
@@ -471,7 +564,7 @@ impl Control {
     /// Passes on what OSPF and BGP want until neither wants anything: each hears of the routes of the other.
     fn drain(&mut self, now: Time) {
         loop {
-            self.drain_ospf();
+            self.drain_ospf(now);
             self.drain_bgp();
             if !std::mem::take(&mut self.fib_changed) {
                 return;
@@ -480,7 +573,23 @@ impl Control {
         }
     }
 
-    fn drain_ospf(&mut self) {
+    /// Somebody may have to get up.
+    fn log_events(&mut self) {
+        let told = self.ospf.events_told();
+        let new = usize::try_from(told - self.logged).unwrap_or(usize::MAX);
+        self.logged = told;
+        if new == 0 {
+            return;
+        }
+        let events = self.ospf.events();
+        for event in events.iter().skip(events.len().saturating_sub(new)) {
+            let (router, cause) = (event.router, event.cause.name());
+            warn!(%router, cause, link = ?event.link, subject = ?event.subject, why = event.why, "security event");
+        }
+    }
+
+    fn drain_ospf(&mut self, now: Time) {
+        self.log_events();
         while let Some(output) = self.ospf.poll_output() {
             match output {
                 ospf::Output::AdjacencyChanged { link, up } => {
@@ -523,6 +632,16 @@ impl Control {
                     }
                 }
                 ospf::Output::FibChanged => self.fib_changed = true,
+                ospf::Output::RecordOutdated { seq } => {
+                    self.record_seq = self.record_seq.max(seq);
+                    self.sign_record(now);
+                }
+                ospf::Output::RouterIdChanged { router_id, draw } => {
+                    warn!(%router_id, draw, "another router had our router id; this is the new one");
+                    self.config.draw = draw;
+                    self.notices.push_back(Notice::RouterIdChanged(draw));
+                    self.sign_record(now);
+                }
                 ospf::Output::ShutdownComplete => {
                     self.commands.push_back(Command::BfdAdminDown);
                     self.notices.push_back(Notice::ShutdownComplete);
@@ -531,6 +650,13 @@ impl Control {
         }
     }
 }
+
+/// How long a record counts. Long, because it only says who is who: a node that was off for weeks, or whose clock is, is
+/// still known; and whoever leaves a network is refused by its tunnels, not by the age of its record.
+const RECORD_LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// The time of day is slewed all the time; a record is signed anew when it is set.
+const CLOCK_STEP: Duration = Duration::from_secs(60);
 
 /// What a reload did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

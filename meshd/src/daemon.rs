@@ -19,11 +19,13 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use molt_mesh::id::proof_of_work_bits;
-use molt_mesh::{MESH_PREFIX, MeshAddr, RouterId};
+use molt_mesh::sign::Strict;
+use molt_mesh::{MESH_PREFIX, MeshAddr};
 use molt_routing::bgp::Config as SpeakerConfig;
 use molt_tun::device::{Device, DeviceConfig};
 use molt_tun::driver::Handle;
@@ -67,7 +69,6 @@ const RING_RETRY: Duration = Duration::from_millis(1);
 /// Who this node is, as far as it does not change while it runs.
 struct Me {
     node: NodeState,
-    router_id: RouterId,
     interface: String,
     listen: Vec<SocketAddr>,
 }
@@ -77,6 +78,7 @@ struct Daemon {
     options: Options,
     config: Config,
     me: Me,
+    state: StateDir,
     clock: Clock,
     control: Control,
     packets: Handle<Dataplane<WireGuardEngine>>,
@@ -130,7 +132,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = Listener::bind(&options.socket).await?;
-        let (daemon, reports) = Daemon::start(options, config, node, lock)?;
+        let (daemon, reports) = Daemon::start(options, config, state, node, lock)?;
         daemon.serve(listener, reports).await
     })
 }
@@ -139,6 +141,7 @@ impl Daemon {
     fn start(
         options: Options,
         config: Config,
+        state: StateDir,
         node: NodeState,
         lock: File,
     ) -> anyhow::Result<(Self, mpsc::Receiver<bgp::Report>)> {
@@ -160,10 +163,9 @@ impl Daemon {
             NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
         );
         let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
-        let router_id = node.identity.router_id(0);
         let speaker = config.bgp.as_ref().zip(addresses.first()).map(|(bgp, address)| SpeakerConfig {
             asn: bgp.asn,
-            identifier: router_id.0,
+            identifier: node.identity.router_id(node.draw).0,
             address: *address,
             announce: bgp.announce.clone(),
             own: MESH_PREFIX,
@@ -175,7 +177,11 @@ impl Daemon {
         };
         let control = Control::new(
             ControlConfig {
-                router_id,
+                identity: node.identity.clone(),
+                draw: node.draw,
+                unix_ms: clock.unix_ms_at_start(),
+                verifier: Arc::new(Strict),
+                rights: config.rights(),
                 addresses,
                 link_local,
                 name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
@@ -187,9 +193,11 @@ impl Daemon {
             },
             clock.now(),
         );
+        let router_id = control.ospf().router_id();
         info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
         let daemon = Self {
-            me: Me { node, router_id, interface, listen },
+            me: Me { node, interface, listen },
+            state,
             options,
             config,
             clock,
@@ -244,6 +252,7 @@ impl Daemon {
                 Some(report) = reports.recv() => self.handle_bgp(report),
                 Some(found) = resolved.recv() => self.handle_resolved(found),
                 _ = patrol.tick() => {
+                    self.control.set_clock(self.clock.unix_ms_at_start(), self.clock.now());
                     self.endpoints.patrol(&mut self.control);
                     self.endpoints.refresh(&found);
                 }
@@ -302,6 +311,14 @@ impl Daemon {
                     }
                 }
                 Notice::Probe(reply) => self.pass_probe(reply),
+                Notice::RouterIdChanged(draw) => {
+                    if let Err(error) = self.state.save_draw(draw) {
+                        warn!(
+                            "the new router id is lost at the next start: {:#}",
+                            anyhow::Error::from(error)
+                        );
+                    }
+                }
                 Notice::ShutdownComplete => {
                     if let Some(leaving) = &mut self.leaving {
                         leaving.complete = true;
@@ -407,6 +424,8 @@ impl Daemon {
         if let (Some(bgp), Some(new)) = (&mut self.config.bgp, new.bgp) {
             bgp.peers = new.peers;
         }
+        self.config.origins = new.origins;
+        self.control.set_rights(self.config.rights(), self.clock.now());
         let changes = self.apply_peers();
         Ok(crate::api::Reloaded {
             schema: crate::api::schema::RELOADED.into(),

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use crate::api::{
-    Bfd, Counters, Id, OspfDatabase, OspfInterfaces, OspfNeighbors, OspfSpfLog, Peers, ProbeLine, Reloaded,
-    Routes, Status,
+    Bfd, Counters, Id, NextHop, OspfDatabase, OspfEvents, OspfInterfaces, OspfNeighbors, OspfSpfLog, Peers,
+    ProbeLine, Reloaded, RouteExplanation, Routes, Status,
 };
 
 mod bgp;
@@ -173,21 +173,10 @@ pub fn peers(peers: &Peers) -> String {
 pub fn routes(routes: &Routes) -> String {
     let mut table = Table::new(&["PREFIX", ">METRIC", "VIA", "ORIGIN", "NAME"]);
     for route in &routes.routes {
-        let via: Vec<String> = route
-            .next_hops
-            .iter()
-            .map(|hop| {
-                let neighbor = hop.name.as_ref().or(hop.router_id.as_ref());
-                neighbor.map_or_else(
-                    || format!("link {}", hop.link),
-                    |name| format!("{name} (link {})", hop.link),
-                )
-            })
-            .collect();
         table.row([
             route.prefix.clone(),
             route.metric.to_string(),
-            if via.is_empty() { "this node".into() } else { via.join(", ") },
+            next_hops(&route.next_hops),
             route.router_id.clone(),
             or_dash(route.name.as_deref()),
         ]);
@@ -202,6 +191,74 @@ pub fn routes(routes: &Routes) -> String {
         text.push_str(&table.finish(""));
     }
     text
+}
+
+fn next_hops(hops: &[NextHop]) -> String {
+    let hop = |hop: &NextHop| {
+        let neighbor = hop.name.as_ref().or(hop.router_id.as_ref());
+        neighbor.map_or_else(|| format!("link {}", hop.link), |name| format!("{name} (link {})", hop.link))
+    };
+    let via: Vec<String> = hops.iter().map(hop).collect();
+    if via.is_empty() { "this node".into() } else { via.join(", ") }
+}
+
+/// `molt routes --explain`
+#[must_use]
+pub fn route_explanation(answer: &RouteExplanation) -> String {
+    let mut text = String::new();
+    match &answer.route {
+        Some(route) => {
+            let (prefix, via) = (&route.prefix, next_hops(&route.next_hops));
+            _ = writeln!(text, "{} follows {prefix}, metric {}, via {via}", answer.address, route.metric);
+        }
+        None => _ = writeln!(text, "there is no route to {}", answer.address),
+    }
+    for claim in &answer.claims {
+        let mut line = |key: &str, value: String| _ = writeln!(text, "  {key:<10}{value}");
+        let name = claim.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+        line("announced", format!("{} by {}{name}", claim.prefix, claim.router_id));
+        match (&claim.identity_key, claim.record_seq, claim.record_expiry) {
+            (Some(key), Some(seq), Some(expiry)) => {
+                line("record", format!("{key}, number {seq}, valid until {expiry} (seconds since 1970)"));
+            }
+            _ => line("record", "none: a stock router, or nobody".into()),
+        }
+        if let (Some(counter), Some(age)) = (claim.signature, claim.signature_age_s) {
+            let held = if claim.held { "; the database holds something else" } else { "" };
+            line("signed", format!("list {counter}, {} ago{held}", duration(age)));
+        }
+        match claim.metric {
+            Some(metric) => line("path", format!("metric {metric} via {}", next_hops(&claim.next_hops))),
+            None => line("path", "none".into()),
+        }
+        let reason = claim.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        line("verdict", format!("{}{reason}", claim.verdict));
+    }
+    text
+}
+
+/// `molt ospf events`
+#[must_use]
+pub fn ospf_events(answer: &OspfEvents) -> String {
+    let mut table = Table::new(&[">AGO", "EVENT", "ROUTER", "NAME", "VIA", "SUBJECT", ">MORE", "WHY"]);
+    for event in &answer.events {
+        let link = event.link.map(|link| format!("link {link}"));
+        let via = match (&event.via, link) {
+            (Some(name), Some(link)) => format!("{name} ({link})"),
+            (_, link) => or_dash(link),
+        };
+        table.row([
+            duration(event.ago_ms / 1000),
+            event.cause.clone(),
+            event.router_id.clone(),
+            or_dash(event.name.as_deref()),
+            via,
+            event.subject.clone(),
+            if event.suppressed == 0 { "-".into() } else { event.suppressed.to_string() },
+            event.why.clone(),
+        ]);
+    }
+    table.finish("no events")
 }
 
 /// `molt ospf neighbors`

@@ -14,6 +14,7 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/meshd";
 
 const SEED_FILE: &str = "identity.key";
 const UUID_FILE: &str = "uuid";
+const DRAW_FILE: &str = "router-id-draw";
 const LOCK_FILE: &str = "lock";
 
 /// Why the state cannot be used.
@@ -73,6 +74,8 @@ pub struct NodeState {
     pub identity: Identity,
     /// A UUID issued elsewhere, if it was given one.
     pub claimed: Option<AgentId>,
+    /// How often it has drawn a router id: more than once after a clash.
+    pub draw: u32,
 }
 
 impl NodeState {
@@ -141,7 +144,7 @@ impl StateDir {
             path: path.display().to_string(),
             expected: "64 hexadecimal digits",
         })?;
-        Ok(NodeState { identity: seed.identity(), claimed: self.load_claimed()? })
+        Ok(NodeState { identity: seed.identity(), claimed: self.load_claimed()?, draw: self.load_draw()? })
     }
 
     fn load_claimed(&self) -> Result<Option<AgentId>, StateError> {
@@ -154,6 +157,26 @@ impl StateDir {
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(io_error("cannot read", &path, source)),
         }
+    }
+
+    fn load_draw(&self) -> Result<u32, StateError> {
+        let path = self.0.join(DRAW_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim_end().parse().map_err(|_| StateError::Damaged {
+                path: path.display().to_string(),
+                expected: "a decimal number",
+            }),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(source) => Err(io_error("cannot read", &path, source)),
+        }
+    }
+
+    /// Remembers how often a router id was drawn, so that a clash is not fought out again after a restart.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save_draw(&self, draw: u32) -> Result<(), StateError> {
+        self.write(DRAW_FILE, format!("{draw}\n").as_bytes())
     }
 
     /// Makes a new node: a key with at least `pow_bits` of proof of work, and the UUID it was given elsewhere.
@@ -179,7 +202,7 @@ impl StateDir {
             self.write(UUID_FILE, format!("{uuid}\n").as_bytes())?;
         }
         self.write(SEED_FILE, encode_seed(&seed).as_bytes())?;
-        Ok(NodeState { identity: seed.identity(), claimed })
+        Ok(NodeState { identity: seed.identity(), claimed, draw: 0 })
     }
 
     /// Writes a file so that after a crash there is the old one or the new one, never half of it.
@@ -295,6 +318,16 @@ mod tests {
         let (_dir, other) = fresh();
         let derived: AgentId = "a8cd4fb9-5636-89f0-bc46-e968cec89840".parse().unwrap();
         assert!(matches!(other.create(Some(derived), 0), Err(StateError::NotIssued(_))));
+    }
+
+    #[test]
+    fn a_router_id_that_was_drawn_again_stays_over_a_restart() {
+        let (_dir, state) = fresh();
+        assert_eq!(state.create(None, 0).unwrap().draw, 0);
+        state.save_draw(3).unwrap();
+        assert_eq!(state.load().unwrap().draw, 3);
+        state.write(DRAW_FILE, b"three").unwrap();
+        assert!(matches!(state.load(), Err(StateError::Damaged { .. })));
     }
 
     #[test]

@@ -263,18 +263,19 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 19] = [
+const OPTIONS: [(&str, &[&str]); 20] = [
     ("id", &[]),
     ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
     ("id show", &["--state-dir <DIR>"]),
     ("id derive", &["<IDENTITY>"]),
     ("status", &[]),
     ("peers", &[]),
-    ("routes", &[]),
+    ("routes", &["--explain <ADDR>"]),
     ("ospf", &[]),
     ("ospf neighbors", &[]),
     ("ospf database", &[]),
     ("ospf interface", &[]),
+    ("ospf events", &[]),
     ("ospf spf-log", &[]),
     ("bfd", &[]),
     ("counters", &["--all"]),

@@ -68,7 +68,7 @@ use session::Peer;
 pub struct Config {
     /// Our AS number, not 0.
     pub asn: u32,
-    /// BGP Identifier, not 0: the OSPF Router ID.
+    /// BGP Identifier, not 0: the OSPF Router ID at the start. It stays, should that have to change.
     pub identifier: u32,
     /// Our mesh address: where sessions end, and next hop of what we announce.
     pub address: Ipv6Addr,
@@ -310,6 +310,12 @@ impl Bgp {
     /// The routes in use, in ascending order of prefix.
     pub fn routes(&self) -> impl Iterator<Item = Route> {
         self.loc_rib.routes()
+    }
+
+    /// Our BGP Identifier.
+    #[must_use]
+    pub const fn identifier(&self) -> u32 {
+        self.config.identifier
     }
 
     /// Whether there is such a peer: the address of others is not worth a connection.

@@ -21,6 +21,8 @@
 //! | `stale` | LSAs that do not age (RFC 1793) | since when their originators are gone |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
 //! | `delay` | when to calculate (RFC 8405) | its timers |
+//! | [`origin`] | who may announce what: records, signed topology, clashes of router ids | everything that was verified |
+//! | [`events`] | what went wrong, for operators | the last events |
 //! | [`view`] | what operators see | |
 //!
 //! A received packet enters at [`Ospf::handle_packet`], is checked and decoded, and is handed to the chapter of its kind.
@@ -30,9 +32,9 @@
 //! # Supported
 //!
 //! RFC 5340, RFC 2328 (procedures), RFC 5838 (instance ids of the IPv6 unicast range: only 0), RFC 5882 (BFD as client),
-//! RFC 6987 (max metric), RFC 7770 and 5642 (hostname), RFC 8405 (SPF back-off), RFC 4222 (windows and back-off in
-//! flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2 (unknown LSAs), RFC 1793 (DoNotAge in LSAs of others), RFC 5187
-//! and 3623 (graceful restart, both sides).
+//! RFC 6987 (max metric), RFC 7503 section 7 (duplicate router ids, decided by keys), RFC 7770 and 5642 (hostname), RFC 8405
+//! (SPF back-off), RFC 4222 (windows and back-off in flooding), RFC 5243 (shorter database exchange), RFC 5340 section 4.5.2
+//! (unknown LSAs), RFC 1793 (DoNotAge in LSAs of others), RFC 5187 and 3623 (graceful restart, both sides).
 //!
 //! # Deviations, each on purpose
 //!
@@ -51,7 +53,11 @@
 //! - An interface has one neighbour: a tunnel has one peer. Another Router ID on it replaces the neighbour.
 //! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel
 //!   proves the neighbour better than a hop limit does.
-//! - The number of LSAs is bounded, in all and for each originator. One too many is acknowledged and forgotten.
+//! - The number of LSAs is bounded, in all, for each originator, and for all originators that nobody answers for. One too
+//!   many, or too fast, is acknowledged and forgotten.
+//! - Of a member's LSAs the calculation uses what the member has signed ([`origin`]), which for a moment may be an earlier
+//!   instance than the one in the database. Flooding is not concerned.
+//! - Records and signatures are described and requested before everything else.
 //! - LSAs with a body that cannot be read are flooded and not used.
 //! - In dense parts of the mesh an LSA waits a quarter of a second for a neighbour that has it from others (`relay`).
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
@@ -63,8 +69,8 @@
 //! them the interface states Waiting, DROther, Backup and DR, the neighbour state Attempt, and 2-Way as a place to stay:
 //! a tunnel has two ends and elects nobody. The interface state Loopback: a tunnel cannot be looped. Virtual links, several
 //! areas, stub areas and NSSAs (the routes that area border routers announce are used; we announce none), the authentication
-//! trailer (RFC 7166: inside WireGuard it adds nothing), duplicate router
-//! ids between routers that are not neighbours (RFC 7503 section 7).
+//! trailer (RFC 7166: inside WireGuard it adds nothing), the Autoconfiguration LSA of RFC 7503 (a fingerprint proves nothing;
+//! the signed record takes its place).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -77,6 +83,7 @@ use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 mod boundary;
 pub mod consts;
 mod delay;
+pub mod events;
 mod exchange;
 mod flood;
 mod interface;
@@ -84,6 +91,7 @@ pub mod lsa;
 mod lsdb;
 mod mismatch;
 mod neighbor;
+pub mod origin;
 mod originate;
 pub mod packet;
 mod relay;
@@ -103,6 +111,7 @@ use delay::Delay;
 use interface::Interface;
 use lsa::GraceLsa;
 use lsdb::{LsaRef, Lsdb};
+use origin::{Clash, Member, Origins, OwnOrigin, Shares};
 use originate::{LS_SPACING, Own};
 use packet::PacketBody;
 use relay::Relay;
@@ -119,7 +128,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 const STUB: Duration = Duration::from_secs(60);
 
 /// What is the same for all links.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Router ID, not 0.
     pub router_id: RouterId,
@@ -137,6 +146,9 @@ pub struct Config {
     pub rxmt: Duration,
     /// Whether neighbours are helped to restart gracefully.
     pub restart_helper: RestartHelper,
+    /// What makes us a member of the mesh, with a Router ID drawn from our key; `None` for a plain OSPFv3 router, which
+    /// proves nothing and believes what it is told about addresses of the mesh.
+    pub member: Option<Member>,
     /// Seed of all randomness: the first DD sequence numbers, and the jitter of refreshes.
     pub seed: u64,
 }
@@ -235,6 +247,19 @@ pub enum Output {
     },
     /// After [`Ospf::prepare_restart`]: the process can end.
     RestartReady,
+    /// A record of ours came back that is not older than the one we have: [`Ospf::set_record`] wants one with a higher
+    /// number.
+    RecordOutdated {
+        /// The number of the one that came back.
+        seq: u64,
+    },
+    /// After a clash we have another Router ID: [`Ospf::set_record`] wants a record for it, and a restart must not undo it.
+    RouterIdChanged {
+        /// The new one.
+        router_id: RouterId,
+        /// How often it was drawn.
+        draw: u32,
+    },
     /// After [`Ospf::shutdown`]: nothing more will come.
     ShutdownComplete,
     /// A packet for the neighbour at the other end of a tunnel.
@@ -270,6 +295,10 @@ enum Stage {
     Flushing {
         stop_at: Time,
     },
+    /// Own LSAs are flushed because another router has our id; at this time at the latest we take another.
+    Redrawing {
+        at: Time,
+    },
     Stopped,
 }
 
@@ -285,6 +314,10 @@ pub struct Ospf {
     lsdb: Lsdb,
     /// What we want to say; what we said is in `lsdb`.
     own: BTreeMap<LsaRef, Own>,
+    origins: Origins,
+    own_origin: OwnOrigin,
+    shares: Shares,
+    clash: Clash,
     spf: Spf,
     delay: Delay,
     relay: Relay,
@@ -299,7 +332,7 @@ impl Ospf {
     /// A router without links. Its own prefixes are in the forwarding table from the start.
     #[must_use]
     pub fn new(config: Config, now: Time) -> Self {
-        let mut ospf = Self::with_stage(config, Stage::Running);
+        let mut ospf = Self::with_stage(config, Stage::Running, now);
         ospf.stub_until = Some(now + STUB);
         ospf.update_own_lsas(now);
         ospf.calculate_routes(now);
@@ -307,10 +340,14 @@ impl Ospf {
         ospf
     }
 
-    fn with_stage(config: Config, stage: Stage) -> Self {
-        Self {
+    fn with_stage(config: Config, stage: Stage, now: Time) -> Self {
+        let mut ospf = Self {
             rng: fastrand::Rng::with_seed(config.seed),
             spf: Spf::new(config.router_id),
+            origins: Origins::new(config.member.clone()),
+            own_origin: OwnOrigin::new(now),
+            shares: Shares::default(),
+            clash: Clash::default(),
             config,
             stage,
             stub_until: None,
@@ -323,7 +360,13 @@ impl Ospf {
             unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+        };
+        if ospf.origins.member.is_some() {
+            ospf.lsdb.limit_unvouched();
+            ospf.lsdb.set_vouched(ospf.config.router_id, true);
+            ospf.note_stock(now);
         }
+        ospf
     }
 
     /// Adds a tunnel that is not up yet. A link of the same id is replaced.
@@ -343,6 +386,7 @@ impl Ospf {
             self.interface_down(link, "the link was configured anew", now);
             self.interface_up(link, now);
         }
+        self.note_stock(now);
         self.schedule_spf(SpfTrigger::Configuration, now);
         self.update_own_lsas(now);
         self.settle(now);
@@ -443,6 +487,9 @@ impl Ospf {
         };
         if let Some((mismatch, reject)) = mismatch {
             self.note_mismatch(link, packet.router, mismatch, now);
+            if reject == Reject::OwnRouterId {
+                self.clash_with_neighbor(link, src, now);
+            }
             return Err(reject);
         }
         match packet.body {
@@ -475,6 +522,7 @@ impl Ospf {
         match self.stage {
             Stage::Leaving { flush_at } if flush_at <= now => self.flush_own_lsas(now),
             Stage::Flushing { stop_at } if stop_at <= now => self.stop(now),
+            Stage::Redrawing { at } if at <= now => self.settle(now),
             _ => {}
         }
         if self.stub_until.is_some_and(|until| until <= now) {
@@ -521,10 +569,12 @@ impl Ospf {
         consider(self.stub_until, "ask for transit traffic");
         consider(self.lsdb.deadline(), "age an LSA");
         consider(self.delay.deadline(), "calculate routes");
+        consider(self.origins.deadline(), "end what was verified");
         match self.stage {
             Stage::Leaving { flush_at } => consider(Some(flush_at), "flush own LSAs"),
             Stage::Flushing { stop_at } | Stage::Preparing { stop_at, .. } => consider(Some(stop_at), "stop"),
             Stage::Restarting { until, .. } => consider(Some(until), "end a restart"),
+            Stage::Redrawing { at } => consider(Some(at), "take another router id"),
             Stage::Running | Stage::Stopped => {}
         }
         next
@@ -580,6 +630,12 @@ impl Ospf {
         self.outputs.push_back(Output::ShutdownComplete);
     }
 
+    /// Our Router ID. It changes when another router has it, too.
+    #[must_use]
+    pub const fn router_id(&self) -> RouterId {
+        self.config.router_id
+    }
+
     /// The forwarding table.
     #[must_use]
     pub fn fib(&self) -> &Arc<Fib> {
@@ -588,6 +644,7 @@ impl Ospf {
 
     /// Brings the consequences of an input to an end.
     fn settle(&mut self, now: Time) {
+        self.reconcile_origins(now);
         self.originate_due(now);
         let links: Vec<LinkId> = self.interfaces.keys().copied().collect();
         for link in &links {
@@ -603,5 +660,9 @@ impl Ospf {
             self.stop(now);
         }
         self.continue_restart(now);
+        if self.has_left_router_id(now) {
+            self.take_router_id(now);
+            self.settle(now);
+        }
     }
 }

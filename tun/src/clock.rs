@@ -21,6 +21,14 @@ impl Clock {
         Self { start: boot_time() }
     }
 
+    /// Milliseconds since 1970 at [`Time::ZERO`], as the time of day is set at present.
+    #[must_use]
+    pub fn unix_ms_at_start(&self) -> u64 {
+        let unix = Duration::try_from(clock_gettime(ClockId::Realtime)).unwrap_or_default();
+        let start = unix.saturating_sub(self.now().since_start());
+        u64::try_from(start.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The time since the start.
     #[must_use]
     pub fn now(&self) -> Time {

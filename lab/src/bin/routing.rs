@@ -134,6 +134,7 @@ fn measure(options: &Options) -> Result<()> {
 type Figure = (&'static str, &'static str, f64);
 
 /// All figures of one size.
+#[expect(clippy::disallowed_methods, reason = "a bench measures")]
 fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
     let mut rng = fastrand::Rng::with_seed(routers as u64);
     let mut area = Area::random(routers);
@@ -411,6 +412,7 @@ impl Bench {
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
             restart_helper: RestartHelper::Strict,
+            member: None,
             seed: 0,
         };
         let mut bench = Self {
@@ -469,6 +471,7 @@ impl Bench {
         Ok(self.cpu - before)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a bench measures")]
     fn timed<T>(&mut self, act: impl FnOnce(&mut Ospf, Time) -> T) -> (T, Duration) {
         let start = Instant::now();
         let result = act(&mut self.ospf, self.now);

@@ -143,6 +143,7 @@ struct Play {
 
 impl Play {
     /// Lets something happen, waits, and demands that the mesh is at rest again.
+    #[expect(clippy::disallowed_methods, reason = "a bench measures")]
     fn scene(&mut self, name: &str, rest: Duration, happening: impl FnOnce(&mut Sim)) -> Result<()> {
         let (clock, start) = (Instant::now(), self.sim.now());
         let (lsas, redundant) = self.lsas();

@@ -81,6 +81,7 @@ impl Net {
                 dead: Duration::from_secs(40),
                 rxmt: Duration::from_secs(1),
                 restart_helper: RestartHelper::Strict,
+                member: None,
                 seed: node as u64,
             };
             Ospf::new(config, Time::ZERO)

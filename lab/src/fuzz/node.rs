@@ -17,7 +17,8 @@ use molt_mesh::ip6::{ALL_SPF_ROUTERS, Header, Packet};
 use molt_mesh::port::{
     BFD_SINGLE_HOP, NEXT_HEADER_ICMPV6, NEXT_HEADER_OSPF, NEXT_HEADER_TCP, NEXT_HEADER_UDP,
 };
-use molt_mesh::{Identity, LinkId, MeshAddr, Prefix, RouterId, Time, checksum};
+use molt_mesh::sign::Strict;
+use molt_mesh::{Identity, LinkId, MeshAddr, Prefix, Time, checksum};
 use molt_tun::engine::wireguard::{WireGuard, WireGuardEngine};
 use molt_tun::engine::{Engine as _, Message, Opened, Sealed, Tunnel as _};
 use molt_tun::{Command, Core as _, Dataplane, MAX_DATAGRAM, NodeConfig, Output};
@@ -149,7 +150,11 @@ impl Rig {
         let link_local = NODE.link_local();
         let config = NodeConfig { addresses: addresses.clone(), link_local, seed: 1 };
         let control = ControlConfig {
-            router_id: RouterId(0x0101_0101),
+            identity: NODE.clone(),
+            draw: 0,
+            unix_ms: 1_800_000_000_000,
+            verifier: Arc::new(Strict),
+            rights: Vec::new(),
             addresses,
             link_local,
             name: Some("node".into()),

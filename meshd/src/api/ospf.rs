@@ -4,6 +4,42 @@ use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
+/// Security events of routing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfEvents {
+    /// [`schema::OSPF_EVENTS`].
+    pub schema: String,
+    /// Oldest first.
+    pub events: Vec<OspfEvent>,
+}
+
+/// One security event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OspfEvent {
+    /// Milliseconds since then.
+    pub ago_ms: u64,
+    /// What kind of thing, as one word.
+    pub cause: String,
+    /// The router that did it, or in whose name it was done.
+    pub router_id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its identity key, if a verified record tells.
+    pub identity_key: Option<String>,
+    /// The link it came by.
+    pub link: Option<u32>,
+    /// Name of the neighbour on that link.
+    pub via: Option<String>,
+    /// The LSA or prefix it is about.
+    pub subject: String,
+    /// The rule that was broken.
+    pub why: String,
+    /// How many of the same were left out before this one.
+    pub suppressed: u32,
+}
+
 /// OSPF neighbours.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -42,7 +42,11 @@ enum Command {
     /// Neighbours and their tunnels
     Peers,
     /// The forwarding table, and what was announced and is not used
-    Routes,
+    Routes {
+        /// Say why packets to this address go where they go, and who else announces it
+        #[arg(long, value_name = "ADDR")]
+        explain: Option<Ipv6Addr>,
+    },
     /// Routing protocol
     #[command(subcommand)]
     Ospf(OspfCommand),
@@ -108,6 +112,8 @@ enum OspfCommand {
     Database,
     /// Tunnels as OSPF interfaces: timers, MTU, cost, and why a packet was dropped
     Interface,
+    /// What went wrong: who announced, forged or flushed what, and over which link it came
+    Events,
     /// The last shortest-path computations
     SpfLog,
 }
@@ -190,7 +196,12 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Id(command) => id(cli, command)?,
         Command::Status => show(cli, &Request::Status, render::status)?,
         Command::Peers => show(cli, &Request::Peers, render::peers)?,
-        Command::Routes => show(cli, &Request::Routes, render::routes)?,
+        Command::Routes { explain: None } => show(cli, &Request::Routes, render::routes)?,
+        Command::Routes { explain: Some(address) } => {
+            let about = api::Explain { address: *address };
+            show(cli, &Request::RoutesExplain(about), render::route_explanation)?;
+        }
+        Command::Ospf(OspfCommand::Events) => show(cli, &Request::OspfEvents, render::ospf_events)?,
         Command::Ospf(OspfCommand::Neighbors) => show(cli, &Request::OspfNeighbors, render::ospf_neighbors)?,
         Command::Ospf(OspfCommand::Database) => show(cli, &Request::OspfDatabase, render::ospf_database)?,
         Command::Ospf(OspfCommand::Interface) => {
@@ -364,7 +375,7 @@ fn describe(node: &NodeState) -> api::Id {
         other_addresses: addresses.iter().skip(1).map(|address| address.ip()).collect(),
         identity_key: Some(node.identity.key().to_string()),
         wireguard_key: Some(node.identity.node_public().to_string()),
-        router_id: Some(node.identity.router_id(0).to_string()),
+        router_id: Some(node.identity.router_id(node.draw).to_string()),
     }
 }
 

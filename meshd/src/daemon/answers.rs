@@ -1,15 +1,17 @@
 //! Answers to the reading requests, built from the control plane and a snapshot of the packet core.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use molt_bfd::Binding;
 use molt_mesh::{LinkId, RouterId, Target};
 use molt_routing::ospf::consts::{AREA, INSTANCE};
+use molt_routing::ospf::events::{Event, Subject};
 use molt_routing::ospf::lsa::{AsExternalLsa, Body, LsType, LsaPrefix, Scope};
+use molt_routing::ospf::origin::{Claim, Verdict};
 use molt_routing::ospf::view::{
-    InterfaceView, LsaView, MismatchView, NeighborView, RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger,
+    InterfaceView, LsaView, MismatchView, NeighborView, RejectedRoute, Route, SpfRun, SpfTrigger,
 };
 use molt_tun::{IoCounters, LinkView, Snapshot};
 
@@ -57,6 +59,15 @@ impl Names {
     fn of_link(&self, link: LinkId) -> Option<String> {
         self.of_router(*self.by_link.get(&link)?)
     }
+
+    fn hops(&self, links: &[LinkId]) -> Vec<api::NextHop> {
+        let hop = |link: &LinkId| api::NextHop {
+            link: link.get(),
+            router_id: self.by_link.get(link).map(ToString::to_string),
+            name: self.of_link(*link),
+        };
+        links.iter().map(hop).collect()
+    }
 }
 
 impl Daemon {
@@ -83,7 +94,11 @@ impl Daemon {
             (Request::OspfInterfaces, _) => Answer::OspfInterfaces(self.interfaces()),
             (Request::OspfNeighbors, _) => Answer::OspfNeighbors(self.neighbors(&names)),
             (Request::OspfSpfLog, _) => Answer::OspfSpfLog(self.spf_log()),
+            (Request::OspfEvents, _) => Answer::OspfEvents(self.events(&names)),
             (Request::Routes, _) => Answer::Routes(self.routes(&names)),
+            (Request::RoutesExplain(about), _) => {
+                Answer::RouteExplanation(self.explanation(about.address, &names))
+            }
             _ => return refuse(FailureKind::BadRequest, "not a reading request".into()),
         })
     }
@@ -112,7 +127,7 @@ impl Daemon {
             addresses: addresses.iter().map(|address| address.ip()).collect(),
             trust_class: crate::class_name(shown).into(),
             wireguard_key: self.me.node.identity.node_public().to_string(),
-            router_id: self.me.router_id.to_string(),
+            router_id: ospf.router_id().to_string(),
             link_local: self.me.node.identity.link_local(),
             interface: self.me.interface.clone(),
             mtu: molt_mesh::port::TUNNEL_MTU as u32,
@@ -178,31 +193,83 @@ impl Daemon {
 
     fn routes(&self, names: &Names) -> api::Routes {
         let ospf = self.control.ospf();
-        let names_hop = |link: &LinkId| api::NextHop {
-            link: link.get(),
-            router_id: names.by_link.get(link).map(ToString::to_string),
-            name: names.of_link(*link),
-        };
-        let route = |route: &Route| {
-            let origin = route.origins.first().copied().unwrap_or(self.me.router_id);
-            api::Route {
-                prefix: route.prefix.to_string(),
-                name: names.of_router(origin),
-                router_id: origin.to_string(),
-                metric: route.cost,
-                next_hops: route.links.iter().map(names_hop).collect(),
-            }
-        };
         let rejected = |rejected: &RejectedRoute| api::RejectedRoute {
             prefix: rejected.prefix.to_string(),
             router_id: rejected.router.to_string(),
-            reason: reason(rejected.reason).into(),
+            reason: rejected.reason.meaning().into(),
         };
         api::Routes {
             schema: schema::ROUTES.into(),
-            routes: self.all_routes(&names_hop, ospf.routes().map(|it| route(&it)).collect()),
+            routes: self.all_routes(names, ospf.routes().map(|it| self.route(&it, names)).collect()),
             rejected: ospf.rejected_routes().iter().map(rejected).collect(),
         }
+    }
+
+    fn route(&self, route: &Route, names: &Names) -> api::Route {
+        let origin = route.origins.first().copied().unwrap_or_else(|| self.control.ospf().router_id());
+        api::Route {
+            prefix: route.prefix.to_string(),
+            name: names.of_router(origin),
+            router_id: origin.to_string(),
+            metric: route.cost,
+            next_hops: names.hops(&route.links),
+        }
+    }
+
+    fn explanation(&self, address: Ipv6Addr, names: &Names) -> api::RouteExplanation {
+        let explanation = self.control.ospf().explain(address, self.clock.now());
+        let claim = |claim: &Claim| {
+            let (verdict, reason) = match claim.verdict {
+                Verdict::Farther => ("farther", None),
+                Verdict::LessSpecific => ("less-specific", None),
+                Verdict::Rejected(reject) => ("rejected", Some(reject.meaning().to_owned())),
+                Verdict::Unreachable => ("unreachable", None),
+                Verdict::Used => ("used", None),
+            };
+            api::RouteClaim {
+                prefix: claim.prefix.to_string(),
+                router_id: claim.router.to_string(),
+                name: names.of_router(claim.router),
+                identity_key: claim.key.map(|key| key.to_string()),
+                record_seq: claim.record.map(|(seq, _)| seq),
+                record_expiry: claim.record.map(|(_, expiry)| expiry),
+                signature: claim.signature.map(|(counter, _)| counter),
+                signature_age_s: claim.signature.map(|(_, age)| age.as_secs()),
+                held: claim.held,
+                metric: claim.path.as_ref().map(|(cost, _)| *cost),
+                next_hops: claim.path.as_ref().map(|(_, links)| names.hops(links)).unwrap_or_default(),
+                verdict: verdict.into(),
+                reason,
+            }
+        };
+        api::RouteExplanation {
+            schema: schema::ROUTE_EXPLANATION.into(),
+            address,
+            route: explanation.route.as_ref().map(|route| self.route(route, names)),
+            claims: explanation.claims.iter().map(claim).collect(),
+        }
+    }
+
+    fn events(&self, names: &Names) -> api::OspfEvents {
+        let now = self.clock.now();
+        let event = |event: &&Event| api::OspfEvent {
+            ago_ms: millis(now.since(event.at)),
+            cause: event.cause.name().into(),
+            router_id: event.router.to_string(),
+            name: names.of_router(event.router),
+            identity_key: event.key.map(|key| key.to_string()),
+            link: event.link.map(LinkId::get),
+            via: event.link.and_then(|link| names.of_link(link)),
+            subject: match event.subject {
+                Subject::Lsa(key) => format!("{} LSA {}", key.ls_type.names().0, key.id),
+                Subject::Prefix(prefix) => prefix.to_string(),
+                Subject::Router => "router id".into(),
+            },
+            why: event.why.clone(),
+            suppressed: event.suppressed,
+        };
+        let events = self.control.ospf().events();
+        api::OspfEvents { schema: schema::OSPF_EVENTS.into(), events: events.iter().map(event).collect() }
     }
 
     fn neighbors(&self, names: &Names) -> api::OspfNeighbors {
@@ -268,7 +335,7 @@ impl Daemon {
         };
         api::OspfInterfaces {
             schema: schema::OSPF_INTERFACES.into(),
-            router_id: self.me.router_id.to_string(),
+            router_id: self.control.ospf().router_id().to_string(),
             interfaces: ospf.interfaces(now).iter().map(interface).collect(),
         }
     }
@@ -295,7 +362,7 @@ impl Daemon {
         };
         api::OspfDatabase {
             schema: schema::OSPF_DATABASE.into(),
-            router_id: self.me.router_id.to_string(),
+            router_id: self.control.ospf().router_id().to_string(),
             lsas: self.control.ospf().database(self.clock.now()).lsas.iter().map(view).collect(),
         }
     }
@@ -433,6 +500,9 @@ impl Daemon {
             ),
             counter("ospf", "no-room", ospf.lsas_without_room, "LSAs beyond the limits of the database."),
         ]);
+        counters.extend(self.control.ospf().event_counts().iter().map(|(cause, value)| {
+            counter("ospf-event", cause.name(), *value, "Security events, see molt ospf events.")
+        }));
         counters.extend(ospf.rejected.iter().map(|(reject, value)| {
             counter("ospf-reject", &format!("{reject:?}"), *value, &reject.to_string())
         }));
@@ -442,14 +512,6 @@ impl Daemon {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-const fn reason(reject: RouteReject) -> &'static str {
-    match reject {
-        RouteReject::InvalidPrefix => "not a valid prefix for a route",
-        RouteReject::NotAllowed => "the stock peer may not announce it (see `allow` of its [[peer]])",
-        RouteReject::OutsideMesh => "outside the mesh prefix, or all of it",
-    }
 }
 
 const fn scope_name(scope: Scope) -> &'static str {

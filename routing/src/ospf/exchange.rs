@@ -12,6 +12,7 @@ use super::lsa::{LsaKey, Scope};
 use super::lsdb::{LsaRef, MAX_LSAS};
 use super::mismatch::Mismatch;
 use super::neighbor::{Event, Neighbor, State};
+use super::origin::has_room;
 use super::packet::{Description, PacketBody, Reject};
 
 /// A neighbour that has only what others are being asked for waits this long for their answers. What they have not sent by
@@ -56,6 +57,17 @@ impl Exchange {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         [self.resend_at, self.free_at].into_iter().flatten().min()
+    }
+
+    /// Takes what is to be described next. Proofs come first, so that they are the first to be known at the other end: what
+    /// nobody answers for has little room there.
+    fn next_described(&mut self) -> Option<LsaRef> {
+        let (first, last) = (LsaRef::area(*LsaKey::PROOFS.start()), LsaRef::area(*LsaKey::PROOFS.end()));
+        let proof = self.summary.range(first..=last).next().copied();
+        match proof {
+            Some(at) => self.summary.take(&at),
+            None => self.summary.pop_first(),
+        }
     }
 
     pub(super) fn left(&self) -> usize {
@@ -206,7 +218,9 @@ impl Ospf {
             let newer = match self.lsdb.get(&at) {
                 Some(entry) => header.compare(&entry.header(now)),
                 // What there is no room for need not be asked for either.
-                None if !self.lsdb.has_room(&at, header.length) || neighbor.requests.len() >= MAX_LSAS => {
+                None if !has_room(&self.lsdb, &self.origins, &at, header.length)
+                    || neighbor.requests.len() >= MAX_LSAS =>
+                {
                     self.counters.lsas_without_room += 1;
                     continue;
                 }
@@ -254,7 +268,7 @@ impl Ospf {
         let exchange = &mut neighbor.exchange;
         let mut headers = Vec::new();
         while headers.len() < room.max(1)
-            && let Some(at) = exchange.summary.pop_first()
+            && let Some(at) = exchange.next_described()
         {
             match self.lsdb.get(&at) {
                 // It was listed when it was younger; flooding takes care of it (section 14).
@@ -330,7 +344,10 @@ impl Ospf {
         let is_free = |key: &&LsaKey| {
             key.ls_type.scope() == Scope::Link || !others.iter().any(|asked| asked.contains(*key))
         };
-        let keys: Vec<LsaKey> = neighbor.requests.keys().filter(is_free).take(room.max(1)).copied().collect();
+        let requests = &neighbor.requests;
+        let proofs = requests.range(LsaKey::PROOFS).map(|(key, _)| key);
+        let rest = requests.keys().filter(|key| !LsaKey::PROOFS.contains(key));
+        let keys: Vec<LsaKey> = proofs.chain(rest).filter(is_free).take(room.max(1)).copied().collect();
         let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
             return;
         };

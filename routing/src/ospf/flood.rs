@@ -244,19 +244,22 @@ impl Ospf {
             self.counters.lsas_too_early += 1;
             return Ack::None;
         }
-        if !self.lsdb.has_room(&at, received.length) {
+        // The answer to a request is no flooding, so it does not start MinLSArrival. A router that becomes Full changes
+        // its Router-LSA right after the exchange; FRR repeats it only 5 s later if it is dropped.
+        let neighbor = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref());
+        let requested = neighbor.is_some_and(|it| it.requests.contains_key(&received.key));
+        if !self.has_share(&at, received.length, requested, now) {
             // Acknowledged and forgotten. Silence would make the neighbour repeat it for ever and keep the adjacency
             // in Loading, so one flooder would take down what the bound is to protect.
             self.counters.lsas_without_room += 1;
+            self.origins.flooded(&received.key, link, now);
             if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
                 neighbor.requests.remove(&received.key);
             }
             return Ack::Direct(received);
         }
-        // The answer to a request is no flooding, so it does not start MinLSArrival. A router that becomes Full changes
-        // its Router-LSA right after the exchange; FRR repeats it only 5 s later if it is dropped.
-        let neighbor = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref());
-        let requested = neighbor.is_some_and(|it| it.requests.contains_key(&received.key));
+        let stored_age = self.lsdb.get(&at).map(|entry| entry.age(now));
+        self.origins.receive(link, &received, stored_age, now);
         // (c), (d), then (b): flooding reads the stored instance.
         self.install(at, lsa, !requested, now);
         self.flood(at, Some(link), now);
@@ -265,7 +268,7 @@ impl Ospf {
         }
         // (f)
         if received.key.router == self.config.router_id {
-            self.handle_self_originated(at, now);
+            self.handle_self_originated(at, link, now);
         }
         // (e) On a point-to-point link an LSA is never flooded back where it came from.
         Ack::Delayed(received)
@@ -286,10 +289,13 @@ impl Ospf {
         if change != Change::None {
             self.topology_changed(at, now);
         }
+        self.origins.touch(&at);
         match change {
             Change::None => {}
             // The calculation takes what is ours from where it is decided, not from what was announced of it.
             _ if at.key.router == self.config.router_id => {}
+            // What a signed router says counts when it is compared with what it signed, at the end of the packet.
+            _ if self.origins.is_signed(at.key.router) => {}
             Change::Leaves => self.leaves_changed(SpfTrigger::Lsa(at.key), now),
             Change::Graph => self.schedule_spf(SpfTrigger::Lsa(at.key), now),
         }

@@ -240,6 +240,7 @@ impl Ospf {
         let help = neighbor.help.map(|help| help.until);
         neighbor.inactivity_at = help.unwrap_or(now).max(now + interface.dead);
         neighbor.address = src;
+        let is_new = neighbor.state == State::Down;
         let other_interface = neighbor.interface != hello.interface;
         neighbor.interface = hello.interface;
         let presume = neighbor.state == State::Down && may_answer;
@@ -249,6 +250,9 @@ impl Ospf {
         let presumed = now < neighbor.presumed_until;
         neighbor.priority = hello.priority;
         self.neighbor_event(link, Event::HelloReceived, "hello received", now);
+        if is_new {
+            self.note_stock(now);
+        }
         if hello.neighbors.contains(&self.config.router_id) {
             self.neighbor_event(link, Event::TwoWayReceived, "the neighbour has heard us", now);
         } else if presume {

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use molt_mesh::codec::{Reader, Short, Writer};
@@ -56,6 +57,10 @@ impl LsType {
     pub const INTRA_AREA_PREFIX: Self = Self(0x2009);
     /// AS-External-LSA.
     pub const AS_EXTERNAL: Self = Self(0x4005);
+    /// Agent record (Link State ID 0) and delegations: U-bit, area scope, function 8176, which is left to experiments.
+    pub const AGENT_RECORD: Self = Self(0xbff0);
+    /// Signed topology: U-bit, area scope, function 8177.
+    pub const TOPOLOGY_SIGNATURE: Self = Self(0xbff1);
     /// Router Information LSA with area scope and the U-bit (RFC 7770 section 2.2).
     pub const ROUTER_INFORMATION: Self = Self(0xa00c);
     /// The same with link scope.
@@ -111,6 +116,8 @@ impl LsType {
                 ("Router-Information", "RI")
             }
             Self::AUTOCONFIG => ("Autoconfiguration", "AC"),
+            Self::AGENT_RECORD => ("Agent-Record", "Rec"),
+            Self::TOPOLOGY_SIGNATURE => ("Topology-Signature", "Sig"),
             // RFC 8362 section 4.
             Self(0xa021) => ("E-Router", "ERtr"),
             Self(0xa022) => ("E-Network", "ENet"),
@@ -143,6 +150,12 @@ pub struct LsaKey {
 }
 
 impl LsaKey {
+    /// Records, delegations and signatures: what proves the rest.
+    pub(super) const PROOFS: RangeInclusive<Self> = RangeInclusive::new(
+        Self { ls_type: LsType::AGENT_RECORD, router: RouterId(0), id: 0 },
+        Self { ls_type: LsType::TOPOLOGY_SIGNATURE, router: RouterId(u32::MAX), id: u32::MAX },
+    );
+
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Short> {
         let ls_type = LsType(r.u16()?);
         let id = r.u32()?;

@@ -20,6 +20,12 @@ pub(super) const MAX_LSAS_PER_ROUTER: usize = 1_000;
 /// An average of 800 bytes for each of [`MAX_LSAS`], twice what a mesh node's LSAs have.
 pub(super) const MAX_BYTES: usize = 64 << 20;
 
+/// Bytes of one router: what [`MAX_LSAS_PER_ROUTER`] of full size take.
+const MAX_BYTES_PER_ROUTER: usize = 1_220_000;
+/// All routers together that nobody answers for, neither a key nor the operator. Such ids cost nothing, so they must not
+/// push out others; and a database that is just being learned needs room for what is proven a moment later.
+const MAX_UNVOUCHED: Share = Share { lsas: 16_000, bytes: 8 << 20 };
+
 /// Where an LSA is: its key and, for link scope, the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LsaRef {
@@ -152,6 +158,25 @@ pub(super) enum Aged {
     Unaged(LsaRef),
 }
 
+/// How much of the database something fills.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    lsas: usize,
+    bytes: usize,
+}
+
+impl Share {
+    const fn add(&mut self, bytes: usize) {
+        self.lsas += 1;
+        self.bytes += bytes;
+    }
+
+    const fn remove(&mut self, bytes: usize) {
+        self.lsas -= 1;
+        self.bytes -= bytes;
+    }
+}
+
 /// The database.
 #[derive(Debug, Default)]
 pub(super) struct Lsdb {
@@ -161,7 +186,11 @@ pub(super) struct Lsdb {
     max_aged: BTreeSet<LsaRef>,
     /// LSAs that do not age. Stock routers only set the bit if all of the area can read it.
     unaged: BTreeSet<LsaRef>,
-    per_router: BTreeMap<RouterId, usize>,
+    per_router: BTreeMap<RouterId, Share>,
+    /// Routers that somebody answers for; `None` if that does not matter here.
+    vouched: Option<BTreeSet<RouterId>>,
+    /// What the others fill.
+    unvouched: Share,
     bytes: usize,
 }
 
@@ -210,10 +239,43 @@ impl Lsdb {
     /// Whether there is room for a received LSA.
     pub(super) fn has_room(&self, lsa: &LsaRef, length: u16) -> bool {
         let replaced = self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length));
+        let of_router = self.per_router.get(&lsa.key.router).copied().unwrap_or_default();
+        let room = |share: Share, max: Share| {
+            let bytes = share.bytes - replaced.unwrap_or(0) + usize::from(length);
+            bytes <= max.bytes && (replaced.is_some() || share.lsas < max.lsas)
+        };
+        self.has_room_in_all(lsa, length)
+            && room(of_router, Share { lsas: MAX_LSAS_PER_ROUTER, bytes: MAX_BYTES_PER_ROUTER })
+            && (self.is_vouched(lsa.key.router) || room(self.unvouched, MAX_UNVOUCHED))
+    }
+
+    /// The same for an LSA that its router stands for, whatever else comes in that router's name.
+    pub(super) fn has_room_in_all(&self, lsa: &LsaRef, length: u16) -> bool {
+        let replaced = self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length));
         let bytes = self.bytes - replaced.unwrap_or(0) + usize::from(length);
-        let of_router = self.per_router.get(&lsa.key.router).copied().unwrap_or(0);
-        bytes <= MAX_BYTES
-            && (replaced.is_some() || self.entries.len() < MAX_LSAS && of_router < MAX_LSAS_PER_ROUTER)
+        bytes <= MAX_BYTES && (replaced.is_some() || self.entries.len() < MAX_LSAS)
+    }
+
+    /// From now on routers without [`Self::set_vouched`] share a small part of the database.
+    pub(super) fn limit_unvouched(&mut self) {
+        self.vouched.get_or_insert_default();
+    }
+
+    /// Says whether somebody answers for the LSAs of a router.
+    pub(super) fn set_vouched(&mut self, router: RouterId, yes: bool) {
+        let Some(vouched) = &mut self.vouched else { return };
+        let share = self.per_router.get(&router).copied().unwrap_or_default();
+        if yes && vouched.insert(router) {
+            self.unvouched.lsas -= share.lsas;
+            self.unvouched.bytes -= share.bytes;
+        } else if !yes && vouched.remove(&router) {
+            self.unvouched.lsas += share.lsas;
+            self.unvouched.bytes += share.bytes;
+        }
+    }
+
+    fn is_vouched(&self, router: RouterId) -> bool {
+        self.vouched.as_ref().is_none_or(|vouched| vouched.contains(&router))
     }
 
     /// RFC 2328 section 13.2. The instance replaces any other.
@@ -247,8 +309,12 @@ impl Lsdb {
         if entry.does_not_age() {
             self.unaged.insert(at);
         }
-        self.bytes += usize::from(entry.lsa.header.length);
-        *self.per_router.entry(at.key.router).or_default() += 1;
+        let length = usize::from(entry.lsa.header.length);
+        self.bytes += length;
+        self.per_router.entry(at.key.router).or_default().add(length);
+        if !self.is_vouched(at.key.router) {
+            self.unvouched.add(length);
+        }
         self.entries.insert(at, entry);
         change
     }
@@ -269,10 +335,14 @@ impl Lsdb {
         self.deadlines.remove(&(entry.deadline, *at));
         self.max_aged.remove(at);
         self.unaged.remove(at);
-        self.bytes -= usize::from(entry.lsa.header.length);
-        if let Some(count) = self.per_router.get_mut(&at.key.router) {
-            *count -= 1;
-            if *count == 0 {
+        let length = usize::from(entry.lsa.header.length);
+        self.bytes -= length;
+        if !self.is_vouched(at.key.router) {
+            self.unvouched.remove(length);
+        }
+        if let Some(share) = self.per_router.get_mut(&at.key.router) {
+            share.remove(length);
+            if share.lsas == 0 {
                 self.per_router.remove(&at.key.router);
             }
         }
@@ -385,6 +455,7 @@ mod tests {
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
             restart_helper: crate::ospf::RestartHelper::Strict,
+            member: None,
             seed: 1,
         };
         let mut ospf = crate::ospf::Ospf::new(config, at(0));
@@ -433,9 +504,19 @@ mod tests {
     fn bytes_and_counts_follow_what_is_stored() {
         let mut rng = fastrand::Rng::with_seed(4);
         let mut lsdb = Lsdb::default();
+        lsdb.limit_unvouched();
+        let mut vouched = BTreeSet::new();
         for _ in 0..2_000 {
             let place = opaque(rng.u32(..5), rng.u32(..20));
-            if rng.bool() {
+            if rng.u8(..10) == 0 {
+                let yes = rng.bool();
+                lsdb.set_vouched(place.key.router, yes);
+                if yes {
+                    vouched.insert(place.key.router)
+                } else {
+                    vouched.remove(&place.key.router)
+                };
+            } else if rng.bool() {
                 let body = vec![0; rng.usize(..50)];
                 lsdb.install(place, Lsa::new(place.key, 1, rng.u16(3500..=3600), body.into()), true, at(0));
             } else {
@@ -443,7 +524,10 @@ mod tests {
             }
             let lengths = lsdb.iter().map(|(_, entry)| usize::from(entry.lsa.header.length));
             assert_eq!(lsdb.bytes(), lengths.sum::<usize>());
-            assert_eq!(lsdb.per_router.values().sum::<usize>(), lsdb.entries.len());
+            assert_eq!(lsdb.per_router.values().map(|share| share.lsas).sum::<usize>(), lsdb.entries.len());
+            assert_eq!(lsdb.per_router.values().map(|share| share.bytes).sum::<usize>(), lsdb.bytes());
+            let others = lsdb.iter().filter(|(at, _)| !vouched.contains(&at.key.router));
+            assert_eq!(lsdb.unvouched.lsas, others.count());
             assert_eq!(lsdb.deadlines.len() + lsdb.max_aged.len(), lsdb.entries.len());
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use molt_mesh::ip6::HEADER_LEN;
 use molt_mesh::port::TUNNEL_MTU;
+use molt_mesh::record::{DIGEST_LEN, MAX_COVERED, digest};
 use molt_mesh::{LinkId, Time};
 
 use super::consts::{
@@ -39,6 +40,9 @@ const MAX_BODY: usize = TUNNEL_MTU - HEADER_LEN - PACKET_HEADER_LEN - UPDATE_LEN
 pub(super) const LINKS_PER_LSA: usize = (MAX_BODY - 4) / ROUTER_LINK_LEN;
 /// /128s in one Intra-Area-Prefix-LSA, behind count and reference.
 pub(super) const PREFIXES_PER_LSA: usize = (MAX_BODY - 12) / 20;
+/// Intra-Area-Prefix-LSAs: what one signed list has room for beside a name and as many LSAs with the delegations of
+/// containers. More than 1,400 prefixes are not announced.
+const MAX_PREFIX_LSAS: usize = (MAX_COVERED - 1) / 2;
 
 /// RFC 2328 section 12.4 (e): when the next instance may follow. A bucket of [`BURST`] instances that gains one every
 /// MinLSInterval.
@@ -70,6 +74,8 @@ impl Pace {
 pub(super) struct Own {
     /// What it is to say; `None` if it is to be flushed.
     wanted: Option<Arc<[u8]>>,
+    /// Digest of what was said last, until it is flushed.
+    said: Option<[u8; DIGEST_LEN]>,
     /// When to compare `wanted` with what is in the database.
     due: Option<Time>,
     /// A new instance is needed even if it says the same.
@@ -79,6 +85,10 @@ pub(super) struct Own {
 }
 
 impl Own {
+    pub(super) const fn said(&self) -> Option<[u8; DIGEST_LEN]> {
+        self.said
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         [self.due, self.refresh_at].into_iter().flatten().min()
     }
@@ -102,7 +112,7 @@ impl Ospf {
         let forwards = match self.stage {
             Stage::Running | Stage::Preparing { .. } | Stage::Restarting { .. } => self.stub_until.is_none(),
             Stage::Leaving { .. } => false,
-            Stage::Flushing { .. } | Stage::Stopped => return bodies,
+            Stage::Flushing { .. } | Stage::Redrawing { .. } | Stage::Stopped => return bodies,
         };
         let mut add = |link, ls_type, id, body: Vec<u8>| {
             bodies.insert(LsaRef { link, key: LsaKey { ls_type, router, id } }, Arc::from(body));
@@ -156,7 +166,7 @@ impl Ospf {
 
         // RFC 5340 section 4.4.3.9.
         let referenced = LsaKey { ls_type: LsType::ROUTER, router, id: 0 };
-        for (id, chunk) in (0..).zip(self.config.prefixes.chunks(PREFIXES_PER_LSA)) {
+        for (id, chunk) in (0..).zip(self.config.prefixes.chunks(PREFIXES_PER_LSA)).take(MAX_PREFIX_LSAS) {
             let prefixes = chunk.iter().map(|prefix| LsaPrefix::own(*prefix)).collect();
             add(None, LsType::INTRA_AREA_PREFIX, id, IntraAreaPrefixLsa { referenced, prefixes }.encode());
         }
@@ -170,11 +180,20 @@ impl Ospf {
             let lsa = RouterInformationLsa::with_hostname(name).with_capabilities(capabilities);
             add(None, LsType::ROUTER_INFORMATION, 0, lsa.encode());
         }
+        if self.origins.member.is_some() {
+            bodies.extend(self.own_origin.bodies(router));
+        }
         bodies
     }
 
-    /// Originates whatever is due.
+    /// Originates whatever is due, and what proves it.
     pub(super) fn originate_due(&mut self, now: Time) {
+        self.originate_all_due(now);
+        self.sign_topology(now);
+        self.originate_all_due(now);
+    }
+
+    fn originate_all_due(&mut self, now: Time) {
         // What is refreshed soon anyway travels in the same packet.
         let refresh = self.own.values().any(|own| own.refresh_at.is_some_and(|at| at <= now));
         let soon = if refresh { now + REFRESH_GROUP } else { now };
@@ -221,6 +240,9 @@ impl Ospf {
         let jitter = Duration::from_secs(self.rng.u64(..REFRESH_JITTER_S));
         own.refresh_at = Some(now + LS_REFRESH_TIME.saturating_sub(jitter));
         self.counters.lsas_originated += 1;
+        let said = Some(digest(&body));
+        self.own_origin.stale |= own.said != said;
+        own.said = said;
         self.install(at, Lsa::new(at.key, seq, 0, body), false, now);
         let flooded = self.flood(at, None, now);
         // What nobody was sent asks for no patience: a node that starts says its first adjacency at once.
@@ -231,7 +253,17 @@ impl Ospf {
 
     /// RFC 2328 section 14.1.
     pub(super) fn flush(&mut self, at: LsaRef, now: Time) {
+        // What is flushed to begin anew (section 12.1.6) is still what we say.
+        let is_over = self.own.get(&at).is_none_or(|own| own.wanted.is_none());
+        if is_over && let Some(own) = self.own.get_mut(&at) {
+            self.own_origin.stale |= own.said.take().is_some();
+        }
         if self.lsdb.get(&at).is_some_and(|entry| !entry.is_max_age(now)) {
+            if is_over && let Some(last) = self.farewell(&at, now) {
+                self.install(at, last, false, now);
+                self.flood(at, None, now);
+                return;
+            }
             let change = self.lsdb.set_max_age(&at, now);
             self.lsdb_changed(at, change, now);
             self.flood(at, None, now);
@@ -240,8 +272,14 @@ impl Ospf {
 
     /// RFC 2328 section 13.4: an instance of ours came back that is newer than the one we know, usually from before a
     /// restart.
-    pub(super) fn handle_self_originated(&mut self, at: LsaRef, now: Time) {
+    pub(super) fn handle_self_originated(&mut self, at: LsaRef, link: LinkId, now: Time) {
         self.counters.lsas_reclaimed += 1;
+        self.own_lsa_came_back(&at, link, now);
+        // After a clash it is not ours any longer.
+        if matches!(self.stage, Stage::Redrawing { .. }) {
+            self.own.remove(&at);
+            return;
+        }
         let restarting = self.is_restarting();
         match self.own.get_mut(&at) {
             Some(own) if own.wanted.is_some() => own.require(now),
@@ -299,6 +337,12 @@ impl Own {
             self.wanted = body;
             self.schedule(if loss { self.pace.soonest() } else { self.pace.earliest() }, now);
         }
+    }
+
+    /// Says `body` as soon as neighbours listen.
+    pub(super) fn want_soon(&mut self, body: Arc<[u8]>, now: Time) {
+        self.wanted = Some(body);
+        self.schedule(self.pace.soonest(), now);
     }
 
     fn require(&mut self, now: Time) {

@@ -1,8 +1,8 @@
 //! Flooding less in dense meshes, by everybody's own choice.
 //!
 //! In a full mesh of n routers section 13 of RFC 2328 makes each LSA travel n² times. Most copies go to routers that have
-//! the LSA already, and the topology says which: whoever is adjacent to the router that sent it to us, or to enough other
-//! neighbours of that router. Such a neighbour is *covered*. Our copy for it waits for [`RELAY_DELAY`] on its retransmission
+//! the LSA already, and the topology says which: whoever is adjacent to enough others among the router that sent it to us and
+//! that router's neighbours. Such a neighbour is *covered*. Our copy for it waits for [`RELAY_DELAY`] on its retransmission
 //! list, and meanwhile it is told by an acknowledgment that we have the LSA. If it says the same, by an acknowledgment or by
 //! sending the LSA, the copy is dropped. If it does not, the copy goes out as if nothing had been saved.
 //!
@@ -22,7 +22,8 @@ use super::spf::graph::Graph;
 /// How long the copy for a covered neighbour waits: until an acknowledgment that was sent in time for the next batch is here,
 /// over a path with a round trip of 150 ms.
 pub(super) const RELAY_DELAY: Duration = ACK_DELAY.saturating_add(Duration::from_millis(150));
-/// So many others must be about to send it to a neighbour. With two, one that dies in that moment delays nothing.
+/// So many others must be about to send it to a neighbour. With two, one that dies in that moment, or one lost packet,
+/// delays nothing: bad news that comes a quarter of a second late to one router lets packets go in circles for that long.
 const RELAYS: usize = 2;
 
 /// Whom the neighbours of the one that sent an LSA reach without us, as far as it was asked since the last change.
@@ -51,15 +52,13 @@ impl Relay {
 }
 
 fn is_covered(graph: &Graph, from: RouterId, to: RouterId) -> bool {
-    if graph.are_adjacent(from, to) {
-        return true;
-    }
+    let direct = usize::from(graph.are_adjacent(from, to));
     // All neighbours of `from` see the same candidates and the same order, so exactly the first ones send at once.
     let ours = rank(graph.root(), from);
     let before_us = graph.neighbors_of(from).filter(|relay| {
         *relay != graph.root() && rank(*relay, from) < ours && graph.are_adjacent(*relay, to)
     });
-    before_us.take(RELAYS).count() == RELAYS
+    direct + before_us.take(RELAYS - direct).count() == RELAYS
 }
 
 /// Another order for each sender, so that the work is shared.

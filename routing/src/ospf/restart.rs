@@ -168,14 +168,18 @@ impl Ospf {
     #[must_use]
     pub fn new_restarting(config: super::Config, grace: GraceLsa, now: Time) -> Self {
         let until = now + grace.period().min(LS_REFRESH_TIME);
-        Self::with_stage(config, Stage::Restarting { grace, until })
+        Self::with_stage(config, Stage::Restarting { grace, until }, now)
     }
 
     /// The grace period we ask for.
     pub(super) const fn own_grace(&self) -> Option<GraceLsa> {
         match self.stage {
             Stage::Preparing { grace, .. } | Stage::Restarting { grace, .. } => Some(grace),
-            Stage::Running | Stage::Leaving { .. } | Stage::Flushing { .. } | Stage::Stopped => None,
+            Stage::Running
+            | Stage::Leaving { .. }
+            | Stage::Flushing { .. }
+            | Stage::Redrawing { .. }
+            | Stage::Stopped => None,
         }
     }
 
@@ -218,7 +222,11 @@ impl Ospf {
                     self.end_restart(complete, reason, now);
                 }
             }
-            Stage::Running | Stage::Leaving { .. } | Stage::Flushing { .. } | Stage::Stopped => {}
+            Stage::Running
+            | Stage::Leaving { .. }
+            | Stage::Flushing { .. }
+            | Stage::Redrawing { .. }
+            | Stage::Stopped => {}
         }
     }
 

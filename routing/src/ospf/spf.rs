@@ -14,13 +14,13 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use molt_mesh::fib::FibBuilder;
-use molt_mesh::{Fib, MESH_PREFIX, Prefix, RouterId, Time};
+use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
-use super::boundary::Boundary;
 use super::consts::{LS_INFINITY, prefix_options};
 use super::lsa::{Body, LsType, LsaKey, LsaPrefix};
-use super::lsdb::LsaRef;
-use super::view::{RejectedRoute, Route, RouteReject, SpfRun, SpfTrigger};
+use super::lsdb::Lsdb;
+use super::origin::Usable;
+use super::view::{RejectedRoute, Route, SpfRun, SpfTrigger};
 use super::{Ospf, Output};
 
 pub(super) mod graph;
@@ -28,9 +28,11 @@ mod table;
 mod tree;
 
 use graph::{Graph, VertexId};
-use table::{By, Offer, Paths, Reading, Table};
+use table::{By, LEAVES, Offer, Paths, Reading, Table};
 use tree::{NextHopSets, RootLink, Tree};
 
+/// Refused prefixes that are shown to the operator.
+const MAX_REJECTED: usize = 256;
 /// Runs that are remembered for the operator.
 const LOG: usize = 32;
 
@@ -42,6 +44,9 @@ pub(super) struct Spf {
     changed: BTreeSet<VertexId>,
     /// LSAs with prefixes that changed since the last run.
     changed_leaves: BTreeSet<LsaKey>,
+    /// Routers whose right to what they announce may be another since the last run, and whether that is so for all.
+    changed_rights: BTreeSet<RouterId>,
+    all_rights_changed: bool,
     /// Whether the links of the root changed.
     root_changed: bool,
     tree: Tree,
@@ -64,6 +69,8 @@ impl Spf {
             graph: Graph::new(root),
             changed: BTreeSet::new(),
             changed_leaves: BTreeSet::new(),
+            changed_rights: BTreeSet::new(),
+            all_rights_changed: false,
             root_changed: false,
             tree: Tree::default(),
             sets: NextHopSets::new(),
@@ -88,7 +95,35 @@ impl Spf {
     }
 
     pub(super) fn rejected(&self) -> Vec<RejectedRoute> {
-        self.table.rejected(Paths { graph: &self.graph, tree: &self.tree })
+        let paths = Paths { graph: &self.graph, tree: &self.tree };
+        self.table.rejected(paths).take(MAX_REJECTED).collect()
+    }
+
+    /// Begins as another router; the routes stay until the next calculation.
+    pub(super) fn restart(&mut self, root: RouterId, lsdb: &Lsdb) {
+        self.table.replace(own_source(self.graph.root()), Reading::default());
+        self.graph = Graph::new(root);
+        self.tree = Tree::default();
+        self.own.clear();
+        let vertices = lsdb.of_type(LsType::ROUTER).chain(lsdb.of_type(LsType::NETWORK));
+        self.changed = vertices.filter_map(|(key, _)| VertexId::of(key)).collect();
+        self.root_changed = true;
+        self.all_rights_changed = true;
+    }
+
+    /// Distance and next hops of what a prefix LSA hangs on.
+    pub(super) fn path(&self, key: &LsaKey, referenced: &LsaKey) -> Option<(u32, &[LinkId])> {
+        let at = self.graph.position(referenced_vertex(key, referenced)?)?;
+        let (distance, set) = self.tree.path(at)?;
+        Some((distance, self.sets.get(set)))
+    }
+
+    /// A router, or all without one, may have other rights to what it announces.
+    pub(super) fn rights_changed(&mut self, router: Option<RouterId>) {
+        match router {
+            Some(router) => drop(self.changed_rights.insert(router)),
+            None => self.all_rights_changed = true,
+        }
     }
 
     fn note(&mut self, trigger: &SpfTrigger) {
@@ -124,6 +159,7 @@ impl Ospf {
             self.note_reachability(now);
         }
         self.read_leaves(now);
+        self.origins.note_rejected(&self.spf.rejected(), now);
         let Spf { graph, tree, table, sets, builder, .. } = &mut self.spf;
         let mut fib_changed = false;
         table.refresh(Paths { graph, tree }, sets, |prefix, links| {
@@ -158,14 +194,15 @@ impl Ospf {
     /// Brings the tree up to date; returns whether it had to be calculated.
     fn calculate_tree(&mut self, now: Time) -> bool {
         let spf = &mut self.spf;
+        let usable = Usable { lsdb: &self.lsdb, origins: &self.origins, now };
         let mut stale = std::mem::take(&mut spf.root_changed);
         if !spf.changed.is_empty() {
             self.relay.forget();
         }
         for id in std::mem::take(&mut spf.changed) {
-            stale |= spf.graph.update(&self.lsdb, id, (!stale).then_some(&spf.tree), now);
+            stale |= spf.graph.update(&usable, id, (!stale).then_some(&spf.tree));
         }
-        stale |= spf.graph.compact(&self.lsdb, self.config.router_id, now);
+        stale |= spf.graph.compact(&usable, self.config.router_id);
         if spf.sets.are_too_many() {
             spf.sets = NextHopSets::new();
             spf.builder = FibBuilder::with_capacity(spf.fib.len());
@@ -199,11 +236,23 @@ impl Ospf {
         }
         let allowed = self.allowed_prefixes();
         let mut changed = std::mem::take(&mut self.spf.changed_leaves);
+        let rights = std::mem::take(&mut self.spf.changed_rights);
+        if std::mem::take(&mut self.spf.all_rights_changed) {
+            changed.extend(self.spf.table.sources());
+            changed.extend(
+                LEAVES.into_iter().flat_map(|ls_type| self.lsdb.of_type(ls_type)).map(|(key, _)| *key),
+            );
+        }
         if allowed != self.spf.allowed {
             let differs = |router: RouterId| allowed.get(&router) != self.spf.allowed.get(&router);
             changed.extend(self.spf.table.sources().into_iter().filter(|key| differs(key.router)));
-            changed.remove(&own_source(router));
         }
+        for signer in rights {
+            changed.extend(self.spf.table.sources_of(signer));
+            let stored = LEAVES.into_iter().flat_map(|ls_type| self.lsdb.of_router(ls_type, signer));
+            changed.extend(stored.map(|(key, _)| *key));
+        }
+        changed.remove(&own_source(router));
         for key in changed.into_iter().filter(|key| key.router != router) {
             let reading = self.read_leaf(&key, allowed.get(&key.router).map(Vec::as_slice), now);
             self.spf.table.replace(key, reading);
@@ -214,13 +263,20 @@ impl Ospf {
     /// What one LSA offers: nothing if it is gone.
     fn read_leaf(&self, key: &LsaKey, allow: Option<&[Prefix]>, now: Time) -> Reading {
         let mut reading = Reading::default();
-        let entry = self.lsdb.get(&LsaRef::area(*key)).filter(|entry| !entry.is_max_age(now));
+        let usable = Usable { lsdb: &self.lsdb, origins: &self.origins, now };
         let mut add = |advertised: &LsaPrefix, metric: u32, by: By| {
             if advertised.options & prefix_options::NU != 0 {
                 return;
             }
-            let outside = matches!(by, By::External { .. }).then_some(&self.boundary);
-            match usable_prefix(advertised, allow, outside) {
+            let outside = match by {
+                By::External { .. } => advertised.prefix().filter(|prefix| self.boundary.accepts(prefix)),
+                By::InterArea | By::IntraArea(_) => None,
+            };
+            let permitted = match outside {
+                Some(prefix) => self.origins.permits_outside(key.router, prefix, allow, now),
+                None => self.origins.permits(key.router, advertised, allow, now),
+            };
+            match permitted {
                 Ok(prefix) => reading.offers.push((prefix, Offer { metric, by })),
                 Err(reason) => {
                     let prefix = Prefix::new(advertised.addr, advertised.len);
@@ -228,7 +284,7 @@ impl Ospf {
                 }
             }
         };
-        match entry.map(|entry| &entry.body) {
+        match usable.get(key) {
             Some(Body::IntraAreaPrefix(lsa)) => {
                 if let Some(vertex) = referenced_vertex(key, &lsa.referenced) {
                     let by = By::IntraArea(vertex);
@@ -256,7 +312,7 @@ impl Ospf {
 
     /// What the routers behind our stock links may announce. They have no record that proves an address theirs, so the
     /// operator's word stands for it.
-    fn allowed_prefixes(&self) -> BTreeMap<RouterId, Vec<Prefix>> {
+    pub(super) fn allowed_prefixes(&self) -> BTreeMap<RouterId, Vec<Prefix>> {
         let mut allowed: BTreeMap<RouterId, Vec<Prefix>> = BTreeMap::new();
         for interface in self.interfaces.values().filter(|interface| interface.config.stock) {
             if let Some(neighbor) = &interface.neighbor {
@@ -265,26 +321,6 @@ impl Ospf {
         }
         allowed
     }
-}
-
-/// The prefix of an advertisement that may be used. `allow` is what a stock router may announce, `outside` is there for an
-/// external route and says which other meshes may be announced.
-fn usable_prefix(
-    advertised: &LsaPrefix,
-    allow: Option<&[Prefix]>,
-    outside: Option<&Boundary>,
-) -> Result<Prefix, RouteReject> {
-    let prefix = advertised.prefix().ok_or(RouteReject::InvalidPrefix)?;
-    if outside.is_some_and(|boundary| boundary.accepts(&prefix)) {
-        return Ok(prefix);
-    }
-    if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
-        return Err(RouteReject::OutsideMesh);
-    }
-    if allow.is_some_and(|allow| !allow.iter().any(|allow| allow.covers(&prefix))) {
-        return Err(RouteReject::NotAllowed);
-    }
-    Ok(prefix)
 }
 
 /// Stands for our configuration where an LSA would.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use molt_mesh::{LinkId, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time};
+use molt_mesh::{LinkId, MeshAddr, Prefix, RouterId, Time};
 
 use super::Ospf;
 use super::consts::prefix_options;
 use super::lsa::{Body, GraceReason, LsType, LsaHeader, LsaKey};
 use super::mismatch::Mismatch;
 use super::neighbor::State;
+use super::origin::Usable;
 use super::packet::Reject;
 
 /// A neighbour.
@@ -165,14 +166,47 @@ pub struct Route {
 }
 
 /// Why an announced prefix is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteReject {
+    /// A member announces addresses, no prefixes.
+    Aggregate,
     /// Bits are set beyond the length, or the prefix is link-local.
     InvalidPrefix,
+    /// Its seventh group starts with a digit that stands for nothing.
+    NoClass,
     /// The router behind a stock link may not announce it.
     NotAllowed,
+    /// A claimed address, and the configuration does not say that it is the announcer's.
+    NotAttested,
+    /// The address of a container or an anycast address, and its owner has not (or no longer) delegated it to the announcer.
+    NotDelegated,
+    /// A self-certifying address that does not follow from the announcer's key.
+    NotOwner,
     /// It is not inside the mesh prefix, or covers all of it.
     OutsideMesh,
+    /// The record of its announcer has expired.
+    RecordExpired,
+    /// Its announcer has no record, and the configuration does not vouch for it.
+    Unsigned,
+}
+
+impl RouteReject {
+    /// In words, with what to do.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Aggregate => "a member announces single addresses only",
+            Self::InvalidPrefix => "not a valid prefix for a route",
+            Self::NoClass => "not an address anything in the mesh can have",
+            Self::NotAllowed => "the stock peer may not announce it (see `allow` of its [[peer]])",
+            Self::NotAttested => "a claimed address: nobody vouches that it is this key's (see [[origin]])",
+            Self::NotDelegated => "its owner has not delegated it to this key",
+            Self::NotOwner => "the address does not follow from this key",
+            Self::OutsideMesh => "outside the mesh prefix, or all of it",
+            Self::RecordExpired => "the record of its announcer has expired; compare the clocks",
+            Self::Unsigned => "the router has no record, and no [[origin]] vouches for it",
+        }
+    }
 }
 
 /// A prefix that is announced and not used.
@@ -301,36 +335,42 @@ impl Ospf {
         self.spf.rejected()
     }
 
+    fn usable(&self, now: Time) -> Usable<'_> {
+        Usable { lsdb: &self.lsdb, origins: &self.origins, now }
+    }
+
     /// The counters.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The names routers give themselves (RFC 5642). Nothing proves them.
+    /// The names routers give themselves: in their record if they have one, else as RFC 5642 has it. A record proves who
+    /// says so, not that nobody else does.
     #[must_use]
     pub fn hostnames(&self, now: Time) -> BTreeMap<RouterId, String> {
-        let lsas = self.lsdb.of_type(LsType::ROUTER_INFORMATION).filter(|(_, entry)| !entry.is_max_age(now));
-        lsas.filter_map(|(key, entry)| match &entry.body {
+        let lsas = self.usable(now).of_type(LsType::ROUTER_INFORMATION);
+        let names = lsas.filter_map(|(key, body)| match body {
             Body::RouterInformation(lsa) => Some((key.router, lsa.hostname()?.to_owned())),
             _ => None,
-        })
-        .collect()
+        });
+        let records = self.records().filter_map(|(router, it)| Some((router, it.agent().name.clone()?)));
+        names.chain(records).collect()
     }
 
-    /// The addresses routers announce as their own (LA-bit), whether or not they are reachable or used.
+    /// The addresses routers announce as their own (LA-bit) and have a right to, whether or not they are reachable.
     #[must_use]
     pub fn router_addresses(&self, now: Time) -> BTreeMap<RouterId, Vec<MeshAddr>> {
         let mut addresses: BTreeMap<RouterId, Vec<MeshAddr>> = BTreeMap::new();
-        for (key, entry) in self.lsdb.of_type(LsType::INTRA_AREA_PREFIX) {
-            let Body::IntraAreaPrefix(lsa) = &entry.body else { continue };
-            if entry.is_max_age(now) {
-                continue;
-            }
+        let allowed = self.allowed_prefixes();
+        for (key, body) in self.usable(now).of_type(LsType::INTRA_AREA_PREFIX) {
+            let Body::IntraAreaPrefix(lsa) = body else { continue };
+            let allow = allowed.get(&key.router).map(Vec::as_slice);
             let own = lsa.prefixes.iter().filter(|prefix| {
                 prefix.len == 128
                     && prefix.options & prefix_options::LA != 0
-                    && MESH_PREFIX.contains(prefix.addr)
+                    && (key.router == self.config.router_id
+                        || self.origins.permits(key.router, prefix, allow, now).is_ok())
             });
             addresses.entry(key.router).or_default().extend(own.filter_map(|it| MeshAddr::new(it.addr)));
         }

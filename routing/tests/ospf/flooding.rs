@@ -8,7 +8,7 @@ use molt_mesh::{RouterId, Time};
 use molt_routing::ospf::consts::{INITIAL_SEQUENCE_NUMBER, MAX_AGE, MAX_SEQUENCE_NUMBER};
 use molt_routing::ospf::lsa::{LsType, Lsa, LsaHeader, LsaKey};
 use molt_routing::ospf::packet::PacketBody;
-use molt_routing::ospf::{BfdEvent, Output, State};
+use molt_routing::ospf::{BfdEvent, Output, Packet, State};
 
 use crate::rig::{Net, link, prefix, router_id};
 
@@ -157,7 +157,7 @@ fn section_13_step_7a_the_same_instance_is_an_implied_acknowledgment() {
     let pending = |net: &Net| net.nodes[0].neighbors(net.now)[0].retransmissions;
     assert_eq!(pending(&net), 1);
     let flooded = net.sent.last().unwrap().3.clone();
-    let PacketBody::Update(lsas) = molt_routing::ospf::Packet::decode(&flooded[40..]).unwrap().body else {
+    let PacketBody::Update(lsas) = Packet::decode(&flooded[40..]).unwrap().body else {
         panic!("not an update");
     };
     let sent = update(&mut net, lsas, Duration::from_millis(500));
@@ -510,4 +510,98 @@ fn fib_changes_are_announced_only_when_something_changed() {
     let before = changes(&net);
     net.run_for(Duration::from_secs(7200));
     assert_eq!(changes(&net), before, "refreshes change nothing");
+}
+
+/// Five routers, each adjacent to each.
+fn full_mesh() -> Net {
+    let mut net = Net::new(5, 0);
+    for a in 0..5 {
+        for b in a + 1..5 {
+            net.connect(a, b, 10);
+        }
+    }
+    net.run_for(Duration::from_secs(30));
+    assert!(net.is_settled(), "{}", net.unsettled());
+    net
+}
+
+const PREFIXES_OF_0: LsaKey =
+    LsaKey { ls_type: LsType::INTRA_AREA_PREFIX, router: RouterId(0x0a00_0001), id: 0 };
+
+/// Copies of node 0's prefixes that were sent since `since`.
+fn copies(net: &Net, since: usize) -> usize {
+    let updates =
+        net.sent[since..].iter().filter_map(|(.., bytes)| match Packet::decode(&bytes[40..]).unwrap().body {
+            PacketBody::Update(lsas) => Some(lsas),
+            _ => None,
+        });
+    updates.flatten().filter(|lsa| lsa.header.key == PREFIXES_OF_0).count()
+}
+
+/// By the book it would be 4 copies from the originator and 3 from each of the others.
+#[test]
+fn in_a_full_mesh_each_router_gets_two_copies() {
+    let mut net = full_mesh();
+    let since = net.sent.len();
+    net.with(0, |ospf, now| ospf.set_prefixes(vec![prefix(0), prefix(77)], now));
+    net.run_for(Duration::from_secs(5));
+    assert!((1..5).all(|node| net.header(node, PREFIXES_OF_0) == net.header(0, PREFIXES_OF_0)));
+    assert_eq!(copies(&net, since), 2 * 4);
+}
+
+/// How long it takes until node 1 knows what 0 says, while nobody notices that 1 hears only `heard`.
+fn until_told_by(heard: &[usize]) -> Duration {
+    let mut net = full_mesh();
+    for wire in 0..net.wires.len() {
+        let [(a, _), (b, _)] = net.wires[wire].ends;
+        let far = if a == 1 { b } else { a };
+        if (a == 1 || b == 1) && !heard.contains(&far) {
+            net.cut(wire);
+        }
+    }
+    net.with(0, |ospf, now| ospf.set_prefixes(vec![prefix(0), prefix(77)], now));
+    let told = |net: &Net| {
+        net.header(1, PREFIXES_OF_0).map(|it| it.seq) == net.header(0, PREFIXES_OF_0).map(|it| it.seq)
+    };
+    net.run_while(Duration::from_secs(1), told)
+}
+
+#[test]
+fn a_copy_that_is_lost_on_the_direct_way_comes_at_once_by_another() {
+    let took = until_told_by(&[2, 3, 4]);
+    assert!(took < Duration::from_millis(10), "{took:?}");
+}
+
+#[test]
+fn a_copy_that_everybody_left_to_others_follows_after_a_quarter_of_a_second() {
+    let times = [2, 3, 4].map(|neighbor| until_told_by(&[neighbor]));
+    let (at_once, later): (Vec<_>, Vec<_>) =
+        times.into_iter().partition(|took| *took < Duration::from_millis(10));
+    assert_eq!(at_once.len(), 1, "one of the three sends beside the originator: {times:?}");
+    let quarter = Duration::from_millis(200)..=Duration::from_millis(300);
+    assert!(later.iter().all(|took| quarter.contains(took)), "{times:?}");
+}
+
+/// RFC 2328 section 10.9 asks each neighbour for all it has more.
+#[test]
+fn a_router_with_three_links_takes_in_one_copy_of_a_large_database() {
+    let mut net = Net::new(4, 0);
+    for (a, b) in [(0, 1), (1, 2)] {
+        net.connect(a, b, 10);
+    }
+    net.run_for(Duration::from_secs(5));
+    for first in (0..600).step_by(20) {
+        let key = |id| LsaKey { ls_type: LsType(0xbff0), router: RouterId(0x0909_0909), id };
+        let lsas = (first..first + 20).map(|id| Lsa::new(key(id), 1, 0, Arc::from(vec![7; 40])));
+        net.inject(0, 0, PacketBody::Update(lsas.collect())).unwrap();
+        net.run_for(Duration::from_millis(50));
+    }
+    net.run_for(Duration::from_secs(5));
+    for neighbor in 0..3 {
+        net.connect(3, neighbor, 10);
+    }
+    net.run_for(Duration::from_secs(30));
+    assert!(net.is_settled_but_for_routes(), "{}", net.unsettled());
+    let received = net.nodes[3].counters().lsas_received;
+    assert!((600..750).contains(&received), "{received} LSAs came");
 }

@@ -206,8 +206,8 @@ fn rfc_3623_section_2_2_a_router_nobody_knows_restarts_in_vain() {
     net.run_for(10 * SECOND);
     assert!(net.is_settled(), "{}", net.unsettled());
 
-    let mut net = Net::new(1, 0);
-    net.nodes.push(molt_routing::ospf::Ospf::new_restarting(config(1), grace(120), net.now));
+    let mut net = Net::new(2, 0);
+    net.nodes[1] = molt_routing::ospf::Ospf::new_restarting(config(1), grace(120), net.now);
     net.connect(0, 1, 10);
     net.run_while(30 * SECOND, |net| ended(net).is_some());
     assert_eq!(ended(&net), Some((false, "nobody has our old Router-LSA")));

@@ -3,6 +3,7 @@
 
 mod adjacency;
 mod aging;
+mod attacks;
 mod boundary;
 mod flooding;
 mod graceful;

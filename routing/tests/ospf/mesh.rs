@@ -14,7 +14,8 @@ use crate::rig::{Net, local, router_id};
 /// A ring and random chords.
 fn random_mesh(nodes: usize, chords: usize, seed: u64) -> Net {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut net = Net::new(nodes, seed);
+    // Every second one is of members.
+    let mut net = if seed.is_multiple_of(2) { Net::members(nodes, seed) } else { Net::new(nodes, seed) };
     for node in 0..nodes {
         net.connect(node, (node + 1) % nodes, rng.u16(1..4) * 10);
     }

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use molt_mesh::fib::Target;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
-use molt_mesh::{LinkId, Prefix, RouterId, Time};
-use molt_routing::ospf::lsa::{GraceLsa, LsaHeader, LsaKey};
+use molt_mesh::record::Agent;
+use molt_mesh::sign::Strict;
+use molt_mesh::{AgentRecord, Identity, LinkId, Prefix, RouterId, Seed, Time};
+use molt_routing::ospf::lsa::{GraceLsa, Lsa, LsaHeader, LsaKey};
+use molt_routing::ospf::origin::Member;
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, Packet, Reject, RestartHelper, State};
 
@@ -37,7 +41,54 @@ pub(crate) fn config(node: usize) -> Config {
         dead: Duration::from_secs(40),
         rxmt: Duration::from_secs(1),
         restart_helper: RestartHelper::Strict,
+        member: None,
         seed: node as u64,
+    }
+}
+
+/// Milliseconds since 1970 when the rigs start.
+pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
+
+/// The keys of a member. They are numbered in ascending order of their router ids, as those of plain routers are.
+pub(crate) fn identity(node: usize) -> Identity {
+    static IDENTITIES: LazyLock<Vec<Identity>> = LazyLock::new(|| {
+        let mut all: Vec<Identity> = (1..=40).map(|seed| Seed::from_bytes([seed; 32]).identity()).collect();
+        all.sort_by_key(|identity| identity.router_id(0));
+        all
+    });
+    IDENTITIES[node].clone()
+}
+
+/// A node that signs what it says.
+pub(crate) fn member(node: usize) -> Config {
+    let identity = identity(node);
+    Config {
+        router_id: identity.router_id(0),
+        prefixes: vec![Prefix::host(identity.address().ip())],
+        member: Some(Member {
+            identity,
+            draw: 0,
+            unix_ms: UNIX_MS,
+            verifier: Arc::new(Strict),
+            rights: Vec::new(),
+        }),
+        ..config(node)
+    }
+}
+
+pub(crate) fn agent(identity: &Identity, draw: u32, seq: u64) -> Agent {
+    Agent {
+        key: *identity.key(),
+        wireguard: *identity.node_public(),
+        draw,
+        addresses: vec![identity.address()],
+        name: None,
+        endpoints: Vec::new(),
+        services: Vec::new(),
+        capabilities: Vec::new(),
+        region: None,
+        seq,
+        expiry: UNIX_MS / 1000 + 30 * 86_400,
     }
 }
 
@@ -85,10 +136,15 @@ impl Net {
         Self::with_configs(configs, seed)
     }
 
+    /// Members of the mesh.
+    pub(crate) fn members(nodes: usize, seed: u64) -> Self {
+        Self::with_configs((0..nodes).map(member).collect(), seed)
+    }
+
     pub(crate) fn with_configs(configs: Vec<Config>, seed: u64) -> Self {
         Self {
             now: Time::ZERO,
-            nodes: configs.iter().map(|config| Ospf::new(config.clone(), Time::ZERO)).collect(),
+            nodes: configs.iter().map(|config| start(config, Time::ZERO)).collect(),
             wires: Vec::new(),
             loss: 0.0,
             duplication: 0.0,
@@ -170,7 +226,7 @@ impl Net {
 
     /// The process is killed and started again; the tunnels stay.
     pub(crate) fn restart(&mut self, node: usize) {
-        let ospf = Ospf::new(self.configs[node].clone(), self.now);
+        let ospf = start(&self.configs[node], self.now);
         self.replace(node, ospf);
     }
 
@@ -193,6 +249,28 @@ impl Net {
         self.drain(node);
     }
 
+    /// What a node will be restarted with.
+    pub(crate) fn reconfigure(&mut self, node: usize, change: impl FnOnce(&mut Config)) {
+        change(&mut self.configs[node]);
+    }
+
+    /// What an LSA says, byte for byte: as the last Link State Update had it that its node sent.
+    pub(crate) fn body(&self, node: usize, key: LsaKey) -> Option<Arc<[u8]>> {
+        let header = self.header(node, key)?;
+        self.sent.iter().rev().find_map(|(_, _, _, bytes)| {
+            let Ok(Packet { body: PacketBody::Update(lsas), .. }) = Packet::decode(&bytes[40..]) else {
+                return None;
+            };
+            let same = |lsa: &&Lsa| (lsa.header.key, lsa.header.seq) == (key, header.seq);
+            lsas.iter().find(same).map(|lsa| Arc::clone(lsa.body()))
+        })
+    }
+
+    /// The address of a node.
+    pub(crate) fn prefix(&self, node: usize) -> Prefix {
+        self.configs[node].prefixes[0]
+    }
+
     /// Calls into one node at the present time and takes what comes out.
     pub(crate) fn with<T>(&mut self, node: usize, act: impl FnOnce(&mut Ospf, Time) -> T) -> T {
         let result = act(&mut self.nodes[node], self.now);
@@ -204,7 +282,8 @@ impl Net {
     pub(crate) fn inject(&mut self, wire: usize, end: usize, body: PacketBody) -> Result<(), Reject> {
         let (node, link) = self.wires[wire].ends[end];
         let (neighbor, _) = self.wires[wire].ends[1 - end];
-        let packet = Packet { router: router_id(neighbor), area: 0, instance: 0, body };
+        let router = self.configs.get(neighbor).map_or(router_id(neighbor), |config| config.router_id);
+        let packet = Packet { router, area: 0, instance: 0, body };
         let bytes = packet.encode(local(neighbor), ALL_SPF_ROUTERS);
         self.inject_bytes(node, link, local(neighbor), &bytes)
     }
@@ -230,6 +309,17 @@ impl Net {
             if let Output::Transmit { link, packet, .. } = output {
                 self.sent.push((self.now, node, link, packet.clone()));
                 self.carry(node, link, packet);
+            } else if let Output::RouterIdChanged { router_id, draw } = output {
+                // As the control plane does.
+                self.events.push((self.now, node, output));
+                self.configs[node].router_id = router_id;
+                let member = self.configs[node].member.as_mut().unwrap();
+                member.draw = draw;
+                let record = record(member, self.now, 0);
+                self.nodes[node].set_record(record, self.now);
+            } else if let Output::RecordOutdated { seq } = output {
+                let record = record(self.configs[node].member.as_ref().unwrap(), self.now, seq);
+                self.nodes[node].set_record(record, self.now);
             } else {
                 self.events.push((self.now, node, output));
             }
@@ -363,7 +453,8 @@ impl Net {
                 }
             }
         }
-        for (node, expected) in oracle(self.nodes.len(), &self.wires).iter().enumerate() {
+        let prefixes: Vec<Prefix> = (0..self.nodes.len()).map(|node| self.prefix(node)).collect();
+        for (node, expected) in oracle(&prefixes, &self.wires).iter().enumerate() {
             if self.fib(node) != *expected {
                 missing += &format!("routes of {node}: {:?}, expected {expected:?}\n", self.fib(node));
             }
@@ -394,8 +485,23 @@ impl Net {
     }
 }
 
+fn start(config: &Config, now: Time) -> Ospf {
+    let mut ospf = Ospf::new(config.clone(), now);
+    if let Some(member) = &config.member {
+        ospf.set_record(record(member, now, 0), now);
+    }
+    ospf
+}
+
+/// A record with a number above `seq`.
+fn record(member: &Member, now: Time, seq: u64) -> AgentRecord {
+    let clock = member.unix_ms + u64::try_from(now.since_start().as_millis()).unwrap();
+    agent(&member.identity, member.draw, clock.max(seq + 1)).sign(&member.identity).unwrap()
+}
+
 /// Obviously right: all distances by relaxing until nothing changes, then every first link that is on a shortest path.
-pub(crate) fn oracle(nodes: usize, wires: &[Wire]) -> Vec<BTreeMap<Prefix, BTreeSet<LinkId>>> {
+pub(crate) fn oracle(prefixes: &[Prefix], wires: &[Wire]) -> Vec<BTreeMap<Prefix, BTreeSet<LinkId>>> {
+    let nodes = prefixes.len();
     let mut arcs = Vec::new();
     for wire in wires.iter().filter(|wire| wire.up) {
         let [(a, link_a), (b, link_b)] = wire.ends;
@@ -416,13 +522,13 @@ pub(crate) fn oracle(nodes: usize, wires: &[Wire]) -> Vec<BTreeMap<Prefix, BTree
     }
     (0..nodes)
         .map(|from| {
-            let mut routes = BTreeMap::from([(prefix(from), BTreeSet::new())]);
+            let mut routes = BTreeMap::from([(prefixes[from], BTreeSet::new())]);
             for to in (0..nodes).filter(|to| *to != from && distance[from][*to] < far) {
                 let first = arcs
                     .iter()
                     .filter(|(a, b, cost, _)| *a == from && cost + distance[*b][to] == distance[from][to])
                     .map(|(.., link)| *link);
-                routes.insert(prefix(to), first.collect());
+                routes.insert(prefixes[to], first.collect());
             }
             routes
         })

@@ -2,13 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use molt_mesh::LinkId;
 use molt_routing::bgp::policy::Community;
 use molt_routing::bgp::update::Origin;
 use molt_routing::bgp::view::{PeerView, RouteView};
 
 use super::super::Daemon;
-use super::millis;
+use super::{Names, millis};
 use crate::api::{self, schema};
 
 impl Daemon {
@@ -36,7 +35,7 @@ impl Daemon {
         let views = bgp.map(|bgp| bgp.peer_views(now)).unwrap_or_default();
         api::BgpSummary {
             schema: schema::BGP_SUMMARY.into(),
-            router_id: bgp.map(|_| Ipv4Addr::from_bits(self.me.router_id.0)),
+            router_id: bgp.map(|bgp| Ipv4Addr::from_bits(bgp.identifier())),
             local_as: self.config.bgp.as_ref().map(|bgp| bgp.asn),
             peers: views.into_iter().map(peer).collect(),
         }
@@ -74,20 +73,16 @@ impl Daemon {
     }
 
     /// The routes of OSPF, and those that lead out of the mesh, in place of OSPF's for the same prefix.
-    pub(super) fn all_routes(
-        &self,
-        hop: &impl Fn(&LinkId) -> api::NextHop,
-        mut routes: Vec<api::Route>,
-    ) -> Vec<api::Route> {
+    pub(super) fn all_routes(&self, names: &Names, mut routes: Vec<api::Route>) -> Vec<api::Route> {
         for outside in self.control.outside_routes() {
             let prefix = outside.prefix.to_string();
             routes.retain(|route| route.prefix != prefix);
             routes.push(api::Route {
                 prefix,
                 name: Some(if outside.bgp { "(bgp)" } else { "(border)" }.to_owned()),
-                router_id: self.me.router_id.to_string(),
+                router_id: self.control.ospf().router_id().to_string(),
                 metric: 0,
-                next_hops: outside.links.iter().map(hop).collect(),
+                next_hops: names.hops(&outside.links),
             });
         }
         routes

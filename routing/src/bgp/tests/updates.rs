@@ -118,7 +118,8 @@ fn rfc7606_session_reset() {
     overrun[24] = 56;
     let mut wrong_flags = REACH.to_vec();
     wrong_flags[0] = 0xc0;
-    let cases: [(&str, Vec<&[u8]>, (u8, u8)); 10] = [
+    type Case<'a> = (&'static str, Vec<&'a [u8]>, (u8, u8));
+    let cases: [Case<'_>; 10] = [
         ("3 (g) MP_REACH_NLRI twice", vec![REACH, REACH, ORIGIN, AS_PATH], (3, 1)),
         ("3 (g) MP_UNREACH_NLRI twice", vec![UNREACH, UNREACH], (3, 1)),
         ("5.2 an error and no routes", vec![&[0x40, 1, 1, 9], AS_PATH], (3, 1)),

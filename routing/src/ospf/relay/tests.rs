@@ -8,12 +8,13 @@ use molt_mesh::Time;
 use super::super::consts::{link_type, options};
 use super::super::lsa::{LsType, Lsa, LsaKey, RouterLink, RouterLsa};
 use super::super::lsdb::{LsaRef, Lsdb};
+use super::super::origin::{Origins, Usable};
 use super::super::spf::graph::VertexId;
 use super::*;
 
 /// The graph as `root` has it.
 fn graph(root: u32, nodes: u32, links: &[(u32, u32)]) -> Graph {
-    let mut lsdb = Lsdb::default();
+    let (mut lsdb, origins) = (Lsdb::default(), Origins::default());
     let mut graph = Graph::new(RouterId(root));
     for node in 1..=nodes {
         let far = links.iter().filter_map(|(a, b)| match node {
@@ -31,7 +32,8 @@ fn graph(root: u32, nodes: u32, links: &[(u32, u32)]) -> Graph {
         let key = LsaKey { ls_type: LsType::ROUTER, router: RouterId(node), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: links.collect() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, Arc::from(body)), true, Time::ZERO);
-        graph.update(&lsdb, VertexId::Router(RouterId(node)), None, Time::ZERO);
+        let usable = Usable { lsdb: &lsdb, origins: &origins, now: Time::ZERO };
+        graph.update(&usable, VertexId::Router(RouterId(node)), None);
     }
     graph
 }
@@ -56,13 +58,18 @@ fn nobody_else_reaches_the_end_of_a_line() {
     assert!(relay.covered(RouterId(1), &graph, neighbors(2, &links).into_iter()).is_empty());
 }
 
+/// Beside the sender, and for that one itself the next.
 #[test]
-fn in_a_full_mesh_the_sender_covers_everybody() {
+fn in_a_full_mesh_one_other_sends_to_everybody() {
     let links: Vec<(u32, u32)> = (1..=6).flat_map(|a| (a + 1..=6).map(move |b| (a, b))).collect();
-    let graph = graph(2, 6, &links);
-    let mut relay = Relay::default();
-    let covered = relay.covered(RouterId(1), &graph, neighbors(2, &links).into_iter());
-    assert_eq!(*covered, [3, 4, 5, 6].map(RouterId).into());
+    let sends = |relay: u32| {
+        let graph = graph(relay, 6, &links);
+        let all = neighbors(relay, &links);
+        4 - Relay::default().covered(RouterId(1), &graph, all.into_iter()).len()
+    };
+    let mut copies: Vec<usize> = (2..=6).map(sends).collect();
+    copies.sort_unstable();
+    assert_eq!(copies, [0, 0, 0, 1, 4]);
 }
 
 /// Router 1 says something to 2, 3, 4 and 5; 9 hears it from exactly two of them.

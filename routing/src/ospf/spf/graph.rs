@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use molt_mesh::{RouterId, Time};
+use molt_mesh::RouterId;
 
 use super::super::consts::{link_type, options, router_bits};
 use super::super::lsa::{Body, LsType, LsaKey, RouterLink};
-use super::super::lsdb::Lsdb;
+use super::super::origin::Usable;
 use super::tree::Tree;
 
 /// Below this many vertices without LSAs they are not worth a new graph.
@@ -79,15 +79,14 @@ impl VertexId {
 }
 
 impl Row {
-    fn read(lsdb: &Lsdb, id: VertexId, now: Time) -> Option<Self> {
+    fn read(usable: &Usable<'_>, id: VertexId) -> Option<Self> {
         let (ls_type, router) = match id {
             VertexId::Network(router, _) => (LsType::NETWORK, router),
             VertexId::Router(router) => (LsType::ROUTER, router),
         };
         let mut row: Option<Self> = None;
-        for (_, entry) in lsdb.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
-            match &entry.body {
-                _ if entry.is_max_age(now) => {}
+        for (_, body) in usable.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
+            match body {
                 Body::Network(lsa) => {
                     let links = lsa.routers.iter().map(|router| (VertexId::Router(*router), 0));
                     return Some(Self { options: options::ROUTER, bits: 0, links: links.collect() });
@@ -158,7 +157,7 @@ impl Graph {
     }
 
     /// Forgets vertices whose LSAs are gone when they are the larger part. Returns whether positions changed.
-    pub(super) fn compact(&mut self, lsdb: &Lsdb, root: RouterId, now: Time) -> bool {
+    pub(super) fn compact(&mut self, usable: &Usable<'_>, root: RouterId) -> bool {
         let live = self.vertices.iter().filter(|vertex| vertex.traits.live).count();
         if self.vertices.len() < 2 * live + MIN_COMPACT {
             return false;
@@ -167,7 +166,7 @@ impl Graph {
             self.vertices.iter().filter(|vertex| vertex.traits.live).map(|vertex| vertex.id).collect();
         *self = Self::new(root);
         for id in ids {
-            self.update(lsdb, id, None, now);
+            self.update(usable, id, None);
         }
         true
     }
@@ -176,12 +175,11 @@ impl Graph {
     /// out of date; returns whether it is.
     pub(in super::super) fn update(
         &mut self,
-        lsdb: &Lsdb,
+        usable: &Usable<'_>,
         id: VertexId,
         tree: Option<&Tree>,
-        now: Time,
     ) -> bool {
-        let row = Row::read(lsdb, id, now);
+        let row = Row::read(usable, id);
         if row.is_none() && !self.index.contains_key(&id) {
             return false;
         }
@@ -198,7 +196,7 @@ impl Graph {
                 && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
             {
                 let tree = tree.filter(|_| !matters);
-                matters |= self.set_row(to, Row::read(lsdb, id, now), tree);
+                matters |= self.set_row(to, Row::read(usable, id), tree);
             }
         }
         matters

@@ -13,6 +13,10 @@ use super::super::view::{PathType, RejectedRoute, Route};
 use super::graph::{Graph, Traits, VertexId};
 use super::tree::{LOCAL, NextHopSets, SetId, Tree};
 
+/// The types of LSAs that offer prefixes, or ways to who does.
+pub(super) const LEAVES: [LsType; 4] =
+    [LsType::INTRA_AREA_PREFIX, LsType::INTER_AREA_PREFIX, LsType::INTER_AREA_ROUTER, LsType::AS_EXTERNAL];
+
 /// One way to a prefix, as an LSA offers it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer {
@@ -202,10 +206,23 @@ impl Table {
         })
     }
 
+    /// Those of one router.
+    pub(super) fn sources_of(&self, router: RouterId) -> BTreeSet<LsaKey> {
+        let mut sources = BTreeSet::new();
+        for ls_type in LEAVES {
+            let key = |id| LsaKey { ls_type, router, id };
+            let range = key(0)..=key(u32::MAX);
+            sources.extend(self.announced.range(range.clone()).map(|(key, _)| *key));
+            sources.extend(self.rejected.range(range.clone()).map(|(key, _)| *key));
+            sources.extend(self.boundary_routers.by_lsa.range(range).map(|(key, _)| *key));
+        }
+        sources
+    }
+
     /// What reachable routers announce and is not used.
-    pub(super) fn rejected(&self, paths: Paths<'_>) -> Vec<RejectedRoute> {
-        let reached = |route: &&RejectedRoute| paths.to(VertexId::Router(route.router)).is_some();
-        self.rejected.values().flatten().filter(reached).cloned().collect()
+    pub(super) fn rejected<'a>(&'a self, paths: Paths<'a>) -> impl Iterator<Item = RejectedRoute> + 'a {
+        let reached = move |route: &&RejectedRoute| paths.to(VertexId::Router(route.router)).is_some();
+        self.rejected.values().flatten().filter(reached).cloned()
     }
 }
 

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use molt_mesh::{LinkId, Target};
+use molt_mesh::{LinkId, MESH_PREFIX, Target};
 
 use super::super::consts::{MAX_AGE, link_type, options, router_bits};
 use super::super::interface::Interface;
 use super::super::lsa::{
     AsExternalLsa, InterAreaPrefixLsa, InterAreaRouterLsa, IntraAreaPrefixLsa, Lsa, RouterLink, RouterLsa,
 };
-use super::super::lsdb::Lsdb;
+use super::super::lsdb::{LsaRef, Lsdb};
 use super::super::neighbor::Neighbor;
+use super::super::origin::Origins;
 use super::super::view::PathType;
 use super::super::{Config, LinkConfig, State};
 use super::graph::MIN_COMPACT;
@@ -60,7 +61,7 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
     for seed in 0..200 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let now = Time::ZERO;
-        let mut lsdb = Lsdb::default();
+        let (mut lsdb, origins) = (Lsdb::default(), Origins::default());
         let mut graph = Graph::new(router(0));
         let mut tree = Tree::default();
         let root_links: Vec<RootLink> = (1..4)
@@ -90,7 +91,8 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
                 let body = RouterLsa { bits: 0, options, links }.encode();
                 lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
             }
-            if graph.update(&lsdb, VertexId::Router(router(number)), Some(&tree), now) {
+            let usable = Usable { lsdb: &lsdb, origins: &origins, now };
+            if graph.update(&usable, VertexId::Router(router(number)), Some(&tree)) {
                 tree = Tree::calculate(&graph, &root_links, &mut NextHopSets::new());
             }
             let found: BTreeMap<RouterId, u32> = (1..ROUTERS)
@@ -107,16 +109,17 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
 #[test]
 fn vertices_without_lsas_do_not_pile_up() {
     let now = Time::ZERO;
-    let mut lsdb = Lsdb::default();
+    let (mut lsdb, origins) = (Lsdb::default(), Origins::default());
     let mut graph = Graph::new(router(0));
     for number in 1..5_000 {
         let key = LsaKey { ls_type: LsType::ROUTER, router: router(number), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: Vec::new() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
-        graph.update(&lsdb, VertexId::Router(router(number)), None, now);
+        graph.update(&Usable { lsdb: &lsdb, origins: &origins, now }, VertexId::Router(router(number)), None);
         lsdb.remove(&LsaRef::area(key));
-        graph.update(&lsdb, VertexId::Router(router(number)), None, now);
-        graph.compact(&lsdb, router(0), now);
+        let usable = Usable { lsdb: &lsdb, origins: &origins, now };
+        graph.update(&usable, VertexId::Router(router(number)), None);
+        graph.compact(&usable, router(0));
         assert!(graph.vertices.len() <= 2 * MIN_COMPACT);
     }
 }
@@ -248,6 +251,7 @@ fn rig() -> (Ospf, Vec<RootLink>) {
         dead: Duration::from_secs(40),
         rxmt: Duration::from_secs(1),
         restart_helper: crate::ospf::RestartHelper::Strict,
+        member: None,
         seed: 0,
     };
     let (hello, dead) = (config.hello, config.dead);
