@@ -16,6 +16,9 @@ pub struct Config {
     /// How many of our packets may be lost before the peer calls us down (`bfd.DetectMult`). Default 3, at least 1.
     /// Detection time = this x the agreed interval (RFC 5880 section 6.8.4): 3 x 100 ms = 300 ms.
     pub detect_mult: u8,
+    /// Least hop limit of a packet over a path of several hops (RFC 5883 section 5): 255 less the hops between the two.
+    /// Default 254, one router between. Whoever is farther away cannot forge a packet. A tunnel is one hop, always 255.
+    pub min_hop_limit: u8,
 }
 
 /// Below this a busy machine's scheduling delay looks like a failure; other implementations draw the line here too.
@@ -31,6 +34,7 @@ impl Config {
             desired_min_tx: self.desired_min_tx.clamp(MIN_INTERVAL, MAX_INTERVAL),
             required_min_rx: self.required_min_rx.clamp(MIN_INTERVAL, MAX_INTERVAL),
             detect_mult: self.detect_mult.max(1),
+            min_hop_limit: self.min_hop_limit,
         }
     }
 }
@@ -41,6 +45,7 @@ impl Default for Config {
             desired_min_tx: Duration::from_millis(100),
             required_min_rx: Duration::from_millis(100),
             detect_mult: 3,
+            min_hop_limit: 254,
         }
     }
 }

@@ -32,8 +32,9 @@ const MULTIPOINT: u8 = 0x01;
 /// Why a received packet was discarded: one variant per rule, those of RFC 5880 section 6.8.6 in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reject {
-    /// RFC 5881 section 5: only a packet no router has forwarded has 255 left.
-    #[error("hop limit {hop_limit} is not 255")]
+    /// RFC 5881 section 5: only a packet no router has forwarded has 255 left. RFC 5883 section 5: the session allows less,
+    /// but not this.
+    #[error("hop limit {hop_limit}: it comes from farther away than the peer")]
     HopLimit {
         /// As received.
         hop_limit: u8,

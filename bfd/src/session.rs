@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use molt_mesh::{LinkId, Time};
+use molt_mesh::Time;
 
 use crate::config::Config;
 use crate::fsm::{Diag, State, next_state};
 use crate::packet::{Packet, Reject};
-use crate::sessions::Output;
+use crate::sessions::{Binding, Output};
 
 /// RFC 5880 section 6.8.3: while a session is not Up it sends at most once in this time.
 const SLOW: Duration = Duration::from_secs(1);
@@ -18,8 +18,8 @@ const JITTER_PARTS: u32 = 10_000;
 /// What an operator may want to know about a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// The tunnel.
-    pub link: LinkId,
+    /// The tunnel, or the path.
+    pub session: Binding,
     /// Our state.
     pub state: State,
     /// What the peer last said its state is.
@@ -63,7 +63,7 @@ pub struct Counters {
     pub transmitted: u64,
     /// Received and used.
     pub received: u64,
-    /// Received on the session's link and discarded.
+    /// Received for the session and discarded.
     pub rejected: u64,
 }
 
@@ -106,7 +106,7 @@ enum Poll {
 
 #[derive(Debug)]
 pub(crate) struct Session {
-    link: LinkId,
+    binding: Binding,
     local_discr: u32,
     source_port: u16,
     state: State,
@@ -142,14 +142,14 @@ pub(crate) struct Context<'a> {
 impl Session {
     /// A session in state Down that has sent its first packet.
     pub(crate) fn start(
-        link: LinkId,
+        binding: Binding,
         local_discr: u32,
         source_port: u16,
         config: Config,
         cx: &mut Context<'_>,
     ) -> Self {
         let mut session = Self {
-            link,
+            binding,
             local_discr,
             source_port,
             state: State::Down,
@@ -175,6 +175,14 @@ impl Session {
 
     pub(crate) fn local_discr(&self) -> u32 {
         self.local_discr
+    }
+
+    /// RFC 5881 section 5 leaves no choice; RFC 5883 section 5 makes it the operator's.
+    pub(crate) fn min_hop_limit(&self) -> u8 {
+        match self.binding {
+            Binding::Link(_) => 255,
+            Binding::Path { .. } => self.next_config.unwrap_or(self.config).min_hop_limit,
+        }
     }
 
     pub(crate) fn source_port(&self) -> u16 {
@@ -277,7 +285,7 @@ impl Session {
 
     pub(crate) fn view(&self, now: Time) -> View {
         View {
-            link: self.link,
+            session: self.binding,
             state: self.state,
             remote_state: self.remote.state,
             diag: self.diag,
@@ -317,9 +325,8 @@ impl Session {
         }
         let (remote_state, remote_diag) = (self.remote.state, self.remote.diag);
         let independent = self.remote.independent;
-        let link = self.link;
         cx.outputs.push_back(Output::StateChanged {
-            link,
+            session: self.binding,
             from,
             to,
             diag,
@@ -425,7 +432,7 @@ impl Session {
         };
         self.counters.transmitted += 1;
         cx.outputs.push_back(Output::Transmit {
-            link: self.link,
+            session: self.binding,
             source_port: self.source_port,
             packet: packet.encode(),
         });

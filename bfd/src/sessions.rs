@@ -1,6 +1,7 @@
 //! All sessions of a node.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv6Addr;
 
 use molt_mesh::port::BFD_SOURCE_MIN;
 use molt_mesh::{LinkId, Time};
@@ -10,13 +11,34 @@ use crate::fsm::{Diag, State};
 use crate::packet::{LEN, Packet, Reject};
 use crate::session::{Context, Session, View};
 
+/// What a session is bound to, which tells the sessions apart (RFC 5881 section 3, RFC 5883 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    /// A tunnel: a single hop, port 3784.
+    Link(LinkId),
+    /// A pair of addresses, however many hops apart: port 4784.
+    Path {
+        /// Ours.
+        local: Ipv6Addr,
+        /// The peer's.
+        remote: Ipv6Addr,
+    },
+}
+
+impl From<LinkId> for Binding {
+    fn from(link: LinkId) -> Self {
+        Self::Link(link)
+    }
+}
+
 /// What the owner must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// Send a UDP packet to port 3784 of the peer's link-local address, hop limit 255 (RFC 5881 sections 4 and 5).
+    /// Send a UDP packet with hop limit 255: through a tunnel to port 3784 of the peer's link-local address (RFC 5881
+    /// sections 4 and 5), or to port 4784 of the peer's address (RFC 5883 sections 4 and 5).
     Transmit {
-        /// Through this tunnel.
-        link: LinkId,
+        /// The session.
+        session: Binding,
         /// The same for every packet of the session.
         source_port: u16,
         /// UDP payload.
@@ -25,7 +47,7 @@ pub enum Output {
     /// Tell whoever uses the session.
     StateChanged {
         /// The session.
-        link: LinkId,
+        session: Binding,
         /// The state it left.
         from: State,
         /// The state it is in.
@@ -43,13 +65,13 @@ pub enum Output {
     },
 }
 
-/// One session for each tunnel.
+/// One session for each tunnel or path that somebody wants watched.
 ///
 /// Packets received before a deadline must be handed in before [`handle_timeout`](Self::handle_timeout) runs for a time
 /// after it: otherwise a busy node takes its own delay for a failure of the path.
 #[derive(Debug)]
 pub struct Sessions {
-    sessions: BTreeMap<LinkId, Session>,
+    sessions: BTreeMap<Binding, Session>,
     outputs: VecDeque<Output>,
     rng: fastrand::Rng,
     /// The minimum over `sessions`, kept because the packet loop asks far more often than it changes. Finding it anew
@@ -71,43 +93,46 @@ impl Sessions {
 
     /// Starts a session, whose first packet is sent at once. An existing session takes over the configuration, by Poll
     /// Sequence where it is Up, and does not change its state.
-    pub fn add(&mut self, link: LinkId, config: Config, now: Time) {
-        if let Some(session) = self.sessions.get_mut(&link) {
+    pub fn add(&mut self, session: impl Into<Binding>, config: Config, now: Time) {
+        let binding = session.into();
+        if let Some(session) = self.sessions.get_mut(&binding) {
             session.configure(config);
         } else {
             let (discriminator, source_port) = (self.free_discriminator(), self.free_source_port());
             let mut cx = Context { now, rng: &mut self.rng, outputs: &mut self.outputs };
-            let session = Session::start(link, discriminator, source_port, config, &mut cx);
-            self.sessions.insert(link, session);
+            let session = Session::start(binding, discriminator, source_port, config, &mut cx);
+            self.sessions.insert(binding, session);
         }
         self.find_next();
     }
 
     /// Forgets a session without a word to the peer.
-    pub fn remove(&mut self, link: LinkId) {
-        self.sessions.remove(&link);
+    pub fn remove(&mut self, session: impl Into<Binding>) {
+        self.sessions.remove(&session.into());
         self.find_next();
     }
 
     /// Tells the peer at once, and from then on, that its operator holds the session down. It stays so until it is
     /// removed.
-    pub fn admin_down(&mut self, link: LinkId, now: Time) {
-        self.with_session(link, now, |session, cx| session.admin_down(cx));
+    pub fn admin_down(&mut self, session: impl Into<Binding>, now: Time) {
+        self.with_session(session.into(), now, |session, cx| session.admin_down(cx));
     }
 
-    /// Feeds the UDP payload of a packet to port 3784 that came through the tunnel `link`.
+    /// Feeds the UDP payload of a packet to port 3784 that came through a tunnel, or to port 4784 that came from and to the
+    /// addresses of a path.
     ///
     /// # Errors
     /// Why the packet was discarded. It then had no effect.
     pub fn handle_packet(
         &mut self,
-        link: LinkId,
+        session: impl Into<Binding>,
         hop_limit: u8,
         payload: &[u8],
         now: Time,
     ) -> Result<(), Reject> {
-        let handled = self.with_session(link, now, |session, cx| {
-            let handled = check(hop_limit, payload).and_then(|packet| session.handle_packet(&packet, cx));
+        let handled = self.with_session(session.into(), now, |session, cx| {
+            let handled = check(hop_limit, session.min_hop_limit(), payload)
+                .and_then(|packet| session.handle_packet(&packet, cx));
             if handled.is_err() {
                 session.count_reject();
             }
@@ -139,18 +164,18 @@ impl Sessions {
         self.next
     }
 
-    /// All sessions in ascending order of link, for the operator.
+    /// All sessions in ascending order of what they are bound to, for the operator.
     pub fn views(&self, now: Time) -> impl Iterator<Item = View> {
         self.sessions.values().map(move |session| session.view(now))
     }
 
     fn with_session<T>(
         &mut self,
-        link: LinkId,
+        binding: Binding,
         now: Time,
         work: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
     ) -> Option<T> {
-        let session = self.sessions.get_mut(&link)?;
+        let session = self.sessions.get_mut(&binding)?;
         let result = work(session, &mut Context { now, rng: &mut self.rng, outputs: &mut self.outputs });
         self.find_next();
         Some(result)
@@ -183,9 +208,8 @@ impl Sessions {
     }
 }
 
-fn check(hop_limit: u8, payload: &[u8]) -> Result<Packet, Reject> {
-    // RFC 5881 section 5.
-    if hop_limit != 255 {
+fn check(hop_limit: u8, least: u8, payload: &[u8]) -> Result<Packet, Reject> {
+    if hop_limit < least {
         return Err(Reject::HopLimit { hop_limit });
     }
     Packet::decode(payload)

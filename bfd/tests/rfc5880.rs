@@ -147,7 +147,7 @@ impl Rig {
 
 fn config(tx_ms: u64, rx_ms: u64, detect_mult: u8) -> Config {
     let (desired_min_tx, required_min_rx) = (Duration::from_millis(tx_ms), Duration::from_millis(rx_ms));
-    Config { desired_min_tx, required_min_rx, detect_mult }
+    Config { desired_min_tx, required_min_rx, detect_mult, ..Config::default() }
 }
 
 // 6.8.1: state variables
@@ -307,8 +307,12 @@ fn s6_8_3_the_same_configuration_again_changes_nothing() {
 
 #[test]
 fn a_configuration_out_of_range_is_brought_into_it() {
-    let mut rig =
-        Rig::new(Config { desired_min_tx: Duration::ZERO, required_min_rx: Duration::MAX, detect_mult: 0 });
+    let mut rig = Rig::new(Config {
+        desired_min_tx: Duration::ZERO,
+        required_min_rx: Duration::MAX,
+        detect_mult: 0,
+        ..Config::default()
+    });
     rig.run(Duration::from_secs(1));
     let packet = rig.last();
     assert_eq!((packet.detect_mult, packet.required_min_rx_us), (1, 60_000_000));

@@ -1,7 +1,7 @@
 //! Fuzz targets: one function for each piece of code that reads what others wrote.
 //!
 //! A target takes any bytes and panics only when a property is violated: whatever is decoded encodes to bytes that decode
-//! to the same, and nothing makes the reader panic. Two targets are stateful ([`node`], [`neighbor`]). `lab/fuzz` grows the
+//! to the same, and nothing makes the reader panic. Three targets are stateful ([`node`], [`neighbor`], [`bgp`]). `lab/fuzz` grows the
 //! corpora, `lab/tests/fuzz_replay.rs` replays them.
 
 use std::fmt::{Debug, Display};
@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub mod batch;
+pub mod bgp;
 pub mod neighbor;
 pub mod node;
 
@@ -40,6 +41,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("api_answer", api_answer),
     ("api_request", api_request),
     ("bfd_packet", bfd_packet),
+    ("bgp_message", bgp::bgp_message),
+    ("bgp_peer", bgp::bgp_peer),
     ("config", config),
     ("ip6_packet", ip6_packet),
     ("delegation", delegation),

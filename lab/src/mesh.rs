@@ -17,14 +17,16 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use molt_mesh::port::UNDERLAY;
-use molt_mesh::{Identity, MeshAddr, NodePublic};
+use molt_mesh::{Identity, MESH_PREFIX, MeshAddr, NodePublic};
 use serde_json::Value;
 
 use crate::netns::{Namespace, Net};
 use crate::probe::Probe;
 use crate::process::Process;
 use crate::relay::{self, Relay, Weather};
-use crate::stock::{self, BfdSession, Bird, Engine, Frr, Interface, Peer, Router, RouterConfig, WireGuard};
+use crate::stock::{
+    self, BfdSession, Bird, Engine, Frr, Interface, Peer, Router, RouterConfig, WireGuard, border,
+};
 use crate::topology::Topology;
 use crate::wait::{now, wait_until};
 
@@ -54,13 +56,16 @@ pub struct Setup {
     pub interface: Interface,
     /// Changes what stock routers are told.
     pub router: fn(&mut RouterConfig),
+    /// What a `[[bgp.peer]]` says beside address and AS number: stock routers are then borders of another mesh, and their
+    /// neighbours the borders of ours.
+    pub bgp: Option<&'static str>,
     /// How the underlay treats datagrams, unless it delivers them all.
     pub weather: Option<Weather>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { hello_s: 10, interface: Interface::default(), router: |_| {}, weather: None }
+        Self { hello_s: 10, interface: Interface::default(), router: |_| {}, bgp: None, weather: None }
     }
 }
 
@@ -215,12 +220,12 @@ impl Mesh {
             .iter()
             .zip(1..)
             .zip(&net.nodes)
-            .map(|((role, number), namespace)| plan(*role, number, namespace))
+            .map(|((role, number), namespace)| plan(*role, number, namespace, setup))
             .collect::<Result<_>>()?;
         let stock: Vec<(String, Ipv6Addr)> = plans
             .iter()
             .zip(1..)
-            .filter(|(plan, _)| plan.role != Role::Meshd)
+            .filter(|(plan, _)| plan.role != Role::Meshd && setup.bgp.is_none())
             .map(|(plan, number)| (RouterConfig::numbered(number, Vec::new()).router_id, plan.address))
             .collect();
         let mut mesh = Self { nodes: Vec::new(), relays: Vec::new(), net };
@@ -231,9 +236,7 @@ impl Mesh {
             let namespace = mesh.net.nodes.get(node).context("a namespace for each node")?.clone();
             let peers = mesh.peers(node, &plans)?;
             let started = match plan.role {
-                Role::Meshd => {
-                    Node::Meshd(Meshd::start(namespace, plan, node, &peers, &stock, setup.hello_s)?)
-                }
+                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, &stock, setup)?),
                 Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers, setup)?),
             };
             mesh.nodes.push(started);
@@ -354,7 +357,8 @@ impl Mesh {
                 key: plan.key,
                 endpoint,
                 local_port: port(plans.get(node).context("a plan for each node")?.role, link)?,
-                stock: (plan.role != Role::Meshd).then_some(plan.address),
+                address: plan.address,
+                stock: plan.role != Role::Meshd,
             })
         })
         .collect()
@@ -366,8 +370,8 @@ struct Neighbour {
     key: NodePublic,
     endpoint: SocketAddr,
     local_port: u16,
-    /// The address a stock router announces.
-    stock: Option<Ipv6Addr>,
+    address: Ipv6Addr,
+    stock: bool,
 }
 
 /// The underlay address of one end of a link. Every second underlay is IPv6.
@@ -391,10 +395,13 @@ fn port(role: Role, link: usize) -> Result<u16> {
     }
 }
 
-fn plan(role: Role, number: u16, namespace: &Namespace) -> Result<Plan> {
+fn plan(role: Role, number: u16, namespace: &Namespace, setup: &Setup) -> Result<Plan> {
     let identity = stock::identity(u8::try_from(number).context("at most 255 nodes in namespaces")?);
     let (key, address) = match role {
         Role::Meshd => new_identity(&state_dir(namespace))?,
+        Role::Frr | Role::Bird if setup.bgp.is_some() => {
+            (*identity.node_public(), border::other_address(0, number))
+        }
         Role::Frr | Role::Bird => {
             (*identity.node_public(), RouterConfig::numbered(number, Vec::new()).address)
         }
@@ -425,11 +432,11 @@ impl Meshd {
         node: usize,
         peers: &[Neighbour],
         strangers: &[(String, Ipv6Addr)],
-        hello_s: u16,
+        setup: &Setup,
     ) -> Result<Self> {
         let dir = namespace.dir().to_owned();
         let (config, socket) = (dir.join("meshd.toml"), dir.join("molt.sock"));
-        fs::write(&config, toml(node, peers, hello_s)? + &origins(peers, strangers)?)?;
+        fs::write(&config, toml(node, peers, setup)? + &origins(peers, strangers)?)?;
         let state_dir = state_dir(&namespace);
         let (address, key) = (plan.address, plan.key);
         let mut meshd = Self { namespace, address, key, config, state_dir, socket, process: None };
@@ -568,16 +575,30 @@ impl Drop for Meshd {
     }
 }
 
-fn toml(node: usize, peers: &[Neighbour], hello_s: u16) -> Result<String> {
+fn toml(node: usize, peers: &[Neighbour], setup: &Setup) -> Result<String> {
     let mut text = String::new();
+    let hello_s = setup.hello_s;
     writeln!(text, "[node]\nname = \"n{node}\"\n[underlay]\nlisten = \"[::]:{UNDERLAY}\"")?;
     writeln!(text, "[tun]\nname = \"{TUN}\"")?;
     writeln!(text, "[ospf]\nhello_s = {hello_s}\ndead_s = {}", 4 * hello_s)?;
     for peer in peers {
         let key = STANDARD.encode(peer.key.as_bytes());
         writeln!(text, "[[peer]]\nwireguard_key = \"{key}\"\nendpoint = \"{}\"", peer.endpoint)?;
-        if let Some(address) = peer.stock {
-            writeln!(text, "stock = true\nallow = [\"{address}/128\"]")?;
+        match setup.bgp {
+            _ if !peer.stock => {}
+            None => writeln!(text, "stock = true\nallow = [\"{}/128\"]", peer.address)?,
+            Some(_) => writeln!(text, "border = \"{}\"", peer.address)?,
+        }
+    }
+    if let Some(policy) = setup.bgp {
+        writeln!(text, "[network]\nexternal = [\"{}\"]", border::OTHER_MESH)?;
+        let borders: Vec<&Neighbour> = peers.iter().filter(|peer| peer.stock).collect();
+        if !borders.is_empty() {
+            writeln!(text, "[bgp]\nas = {}\nannounce = [\"{MESH_PREFIX}\"]", border::OUR_AS)?;
+        }
+        for peer in borders {
+            writeln!(text, "[[bgp.peer]]\naddress = \"{}\"\nas = {}", peer.address, border::OTHER_AS)?;
+            writeln!(text, "{policy}")?;
         }
     }
     Ok(text)
@@ -586,7 +607,7 @@ fn toml(node: usize, peers: &[Neighbour], hello_s: u16) -> Result<String> {
 /// The stock routers that are no neighbours: `allow` of a peer does not reach them.
 fn origins(peers: &[Neighbour], strangers: &[(String, Ipv6Addr)]) -> Result<String> {
     let mut text = String::new();
-    let is_peer = |address: &Ipv6Addr| peers.iter().any(|peer| peer.stock == Some(*address));
+    let is_peer = |address: &Ipv6Addr| peers.iter().any(|peer| peer.stock && peer.address == *address);
     for (router, address) in strangers.iter().filter(|(_, address)| !is_peer(address)) {
         writeln!(text, "[[origin]]\nprefix = \"{address}/128\"\nrouter = \"{router}\"")?;
     }
@@ -610,6 +631,15 @@ impl Stock {
         let interfaces = tunnels.iter().map(|tunnel| tunnel.interface().to_owned()).collect();
         let mut config = RouterConfig::numbered(u16::try_from(node + 1)?, interfaces);
         config.hello_s = setup.hello_s;
+        if setup.bgp.is_some() {
+            config.address = plan.address;
+            config.border =
+                peers.first().zip(config.interfaces.first()).map(|(peer, interface)| border::Border {
+                    peer: peer.address,
+                    interface: interface.clone(),
+                    announce: vec![border::OTHER_MESH],
+                });
+        }
         (setup.router)(&mut config);
         let router = match plan.role {
             Role::Frr => Daemon::Frr(Frr::start(namespace, &config)?),

@@ -342,6 +342,8 @@ impl Sim {
                 name: Some(format!("n{node}")),
                 ospf: config::Ospf::default(),
                 bfd: config::Bfd { enabled: self.options.bfd, ..config::Bfd::default() }.session(),
+                external: Vec::new(),
+                bgp: None,
                 seed: seed.wrapping_mul(31),
                 handover: None,
             },
@@ -360,6 +362,7 @@ impl Sim {
                 endpoint: Some(underlay(far)),
                 cost: Some(self.cost(edge)),
                 stock: None,
+                border: None,
             })
         };
         let peers = self.topology.links.iter().enumerate().filter_map(peer).collect();

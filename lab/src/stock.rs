@@ -4,6 +4,7 @@
 //! side by side and the machine's own `frr` or `bird` service is not touched.
 
 pub mod bird;
+pub mod border;
 pub mod frr;
 pub mod wireguard;
 
@@ -69,6 +70,8 @@ pub struct RouterConfig {
     pub point_to_point: bool,
     /// What the router announces as external to OSPF.
     pub external: Vec<Prefix>,
+    /// BGP in place of OSPF.
+    pub border: Option<border::Border>,
 }
 
 impl RouterConfig {
@@ -88,6 +91,7 @@ impl RouterConfig {
             instance: 0,
             point_to_point: true,
             external: Vec::new(),
+            border: None,
         }
     }
 }

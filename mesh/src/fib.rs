@@ -324,6 +324,12 @@ impl FibBuilder {
         Self { fib: Fib { hosts, ..Fib::default() }, interned: HashMap::new() }
     }
 
+    /// A builder that adds to a table; what it does not touch is shared with it.
+    #[must_use]
+    pub fn onto(fib: &Fib) -> Self {
+        Self { fib: fib.clone(), interned: HashMap::new() }
+    }
+
     /// Adds a destination on this host, over any earlier route of the same prefix.
     pub fn local(&mut self, prefix: Prefix) -> &mut Self {
         self.insert(prefix, Entry::Local);
@@ -513,6 +519,21 @@ mod tests {
         let fib = builder.build();
         assert_eq!(fib.next_hops.len(), 1);
         assert_eq!(fib.lookup(Ipv6Addr::from_bits(7)), Some(Target::Via(&[link(1), link(2)])));
+    }
+
+    #[test]
+    fn what_is_added_onto_a_table_does_not_change_it() {
+        let (wide, host) =
+            (Prefix::new(Ipv6Addr::from_bits(1 << 100), 48), Prefix::host(Ipv6Addr::from_bits(7)));
+        let mut builder = FibBuilder::default();
+        builder.via(host, &[link(1)]).via(wide, &[link(1)]);
+        let below = builder.build();
+        let mut above = FibBuilder::onto(&below);
+        above.via(wide, &[link(2)]);
+        let above = above.build();
+        assert_eq!(below.exact(&wide), Some(Target::Via(&[link(1)])));
+        assert_eq!(above.exact(&wide), Some(Target::Via(&[link(2)])));
+        assert_eq!(above.exact(&host), Some(Target::Via(&[link(1)])));
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod bgp;
 mod ospf;
 
+pub use bgp::{BgpPeer, BgpRoute, BgpRoutes, BgpSummary};
 pub use ospf::{
     OspfDatabase, OspfEvent, OspfEvents, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor,
     OspfNeighbors, OspfSilence, OspfSpfLog, OspfSpfRun,
@@ -29,6 +31,10 @@ pub const MAX_REQUEST: usize = 64 * 1024;
 pub enum Request {
     /// All BFD sessions.
     Bfd,
+    /// All BGP routes.
+    BgpRoutes,
+    /// All BGP peers.
+    BgpSummary,
     /// All counters.
     Counters,
     /// Leave the mesh and stop.
@@ -152,6 +158,10 @@ pub enum Answer {
     OspfSpfLog(OspfSpfLog),
     /// To [`Request::Bfd`].
     Bfd(Bfd),
+    /// To [`Request::BgpRoutes`].
+    BgpRoutes(BgpRoutes),
+    /// To [`Request::BgpSummary`].
+    BgpSummary(BgpSummary),
     /// To [`Request::Counters`].
     Counters(Counters),
     /// To [`Request::Reload`].
@@ -186,6 +196,10 @@ pub mod schema {
     pub const OSPF_SPF_LOG: &str = "molt.ospf.spf-log/1";
     /// Of [`Bfd`](super::Bfd).
     pub const BFD: &str = "molt.bfd/1";
+    /// Of [`BgpRoutes`](super::BgpRoutes).
+    pub const BGP_ROUTES: &str = "molt.bgp.routes/1";
+    /// Of [`BgpSummary`](super::BgpSummary).
+    pub const BGP_SUMMARY: &str = "molt.bgp.summary/1";
     /// Of [`Counters`](super::Counters).
     pub const COUNTERS: &str = "molt.counters/1";
     /// Of [`Reloaded`](super::Reloaded).
@@ -436,11 +450,17 @@ pub struct Bfd {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct BfdSession {
-    /// Number of the link.
-    pub interface_id: u32,
+    /// `ip-sh` for a single hop, a tunnel; `ip-mh` for several, to a BGP peer.
+    #[serde(default)]
+    pub path_type: String,
+    /// Number of the link, of a single hop.
+    pub interface_id: Option<u32>,
     /// Name of the neighbour.
     pub name: Option<String>,
-    /// Its link-local address.
+    /// Our address, over several hops.
+    #[serde(default)]
+    pub source_addr: Option<Ipv6Addr>,
+    /// Its address: link-local on a single hop.
     pub dest_addr: Option<Ipv6Addr>,
     /// Our state.
     pub local_state: String,

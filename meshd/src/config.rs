@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, NodePublic, Prefix, RouterId, TrustClass};
 use molt_routing::ospf::origin::{Announcer, Right};
 use serde::{Deserialize, Deserializer};
+
+pub mod bgp;
+
+pub use bgp::Bgp;
 
 /// Everything an operator can say.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,6 +30,8 @@ pub struct Config {
     pub ospf: Ospf,
     /// `[bfd]`: failure detection.
     pub bfd: Bfd,
+    /// `[bgp]`: sessions with other meshes. Default: none.
+    pub bgp: Option<Bgp>,
     /// `[[origin]]`: addresses the operator vouches for.
     #[serde(rename = "origin")]
     pub origins: Vec<Origin>,
@@ -49,6 +55,10 @@ pub struct Network {
     /// Leading zero bits that the proof-of-work hash of every identity key has, 0 to 32. Default 0. `molt id new
     /// --pow-bits` makes such a key; each bit doubles the time.
     pub pow_bits: u32,
+    /// Prefixes of other meshes that border routers may announce into this one, and all inside of them. Any member may
+    /// announce them, so they should be no wider than needed. Default: none, and there is no way out of the mesh.
+    #[serde(deserialize_with = "list_from_text")]
+    pub external: Vec<Prefix>,
 }
 
 /// `[underlay]`
@@ -126,6 +136,7 @@ impl Bfd {
             desired_min_tx: Duration::from_millis(self.tx_ms.into()),
             required_min_rx: Duration::from_millis(self.rx_ms.into()),
             detect_mult: self.multiplier,
+            ..molt_bfd::Config::default()
         })
     }
 }
@@ -201,6 +212,10 @@ pub struct Peer {
     /// Prefixes inside `fd00:6d6f:6c74::/48` that a stock peer may announce. Default: none.
     #[serde(default, deserialize_with = "list_from_text")]
     pub allow: Vec<Prefix>,
+    /// For a border router of another mesh: its address, for BGP. No OSPF is spoken on the tunnel, and what comes out of it
+    /// has no source in this mesh. Default: none, a neighbour in this mesh.
+    #[serde(default)]
+    pub border: Option<Ipv6Addr>,
 }
 
 /// A preshared key; not printed.
@@ -382,9 +397,19 @@ impl Config {
                     "[[peer]] {number} has allow but not stock = true: a meshd proves its address itself"
                 ));
             }
+            if peer.stock && peer.border.is_some() {
+                return Err(format!(
+                    "[[peer]] {number} cannot be stock and border: one speaks OSPF, the other does not"
+                ));
+            }
             if let Some(outside) = peer.allow.iter().find(|prefix| !MESH_PREFIX.covers(prefix)) {
                 return Err(format!("[[peer]] {number} allows {outside}, which is outside {MESH_PREFIX}"));
             }
+        }
+        let borders: Vec<Ipv6Addr> = self.peers.iter().filter_map(|peer| peer.border).collect();
+        bgp::check_outside(&self.network.external, &borders)?;
+        if let Some(bgp) = &self.bgp {
+            bgp.check(&self.network.external)?;
         }
         if self.peers.len() > molt_tun::MAX_LINKS as usize {
             return Err(format!("more than {} peers", molt_tun::MAX_LINKS));
@@ -411,7 +436,10 @@ fn secret_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     from_text::<D, NodePublic>(deserializer).map(|key| Some(Preshared(*key.as_bytes())))
 }
 
-fn list_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Prefix>, D::Error> {
+fn list_from_text<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: std::str::FromStr<Err: fmt::Display>,
+{
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts
         .iter()

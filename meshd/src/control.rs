@@ -9,6 +9,8 @@
 //! Event::Bfd         ─► handle_bfd    ─►│ Ospf │─►Output::AdjacencyChanged ─► Command::Forwarding
 //! configuration      ─► add, update     └──────┘  Output::FibChanged      ─► Command::Fib
 //! ```
+//!
+//! `control/inter_mesh.rs` does the same for BGP, and puts what both know into one forwarding table.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -18,7 +20,8 @@ use std::time::Duration;
 use molt_bfd as bfd;
 use molt_mesh::record::Agent;
 use molt_mesh::sign::Verifier;
-use molt_mesh::{Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
+use molt_mesh::{Fib, Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
+use molt_routing::bgp::{self, Bgp};
 use molt_routing::ospf::origin::{Member, Right};
 use molt_routing::ospf::{
     self, BfdEvent, LinkConfig as OspfLink, Ospf, RestartHelper, State as NeighborState,
@@ -32,6 +35,8 @@ use crate::handover::Handover;
 mod restart;
 
 pub use restart::Restart;
+
+mod inter_mesh;
 
 /// Everything the control plane must know about this node.
 #[derive(Debug, Clone)]
@@ -56,6 +61,10 @@ pub struct ControlConfig {
     pub ospf: config::Ospf,
     /// BFD parameters, or `None` if BFD is off.
     pub bfd: Option<bfd::Config>,
+    /// Prefixes of other meshes that borders may announce.
+    pub external: Vec<Prefix>,
+    /// BGP, or `None` if this node is no border.
+    pub bgp: Option<bgp::Config>,
     /// Random.
     pub seed: u64,
     /// What the process before this one left, if this is a graceful restart.
@@ -75,6 +84,8 @@ pub struct PeerConfig {
     pub cost: Option<u16>,
     /// A stock router, and what it may announce.
     pub stock: Option<Vec<Prefix>>,
+    /// A border of another mesh, and its address.
+    pub border: Option<Ipv6Addr>,
 }
 
 /// A neighbour as it is.
@@ -93,6 +104,8 @@ pub struct Peer {
 /// What the owner of the control plane is told.
 #[derive(Debug)]
 pub enum Notice {
+    /// BGP wants something of its TCP connections: one of [`bgp::Output::Connect`], `Close` and `Send`.
+    Bgp(bgp::Output),
     /// An answer to a probe.
     Probe(ProbeReply),
     /// The router id clashed with another router's and was drawn anew, for the so-manieth time: to be remembered.
@@ -134,6 +147,12 @@ pub enum ResolveError {
 pub struct Control {
     config: ControlConfig,
     ospf: Ospf,
+    bgp: Option<Bgp>,
+    /// Timers of the BFD sessions with BGP peers.
+    paths: BTreeMap<Ipv6Addr, bfd::Config>,
+    /// What OSPF and BGP know together.
+    fib: Arc<Fib>,
+    fib_changed: bool,
     peers: BTreeMap<LinkId, Peer>,
     commands: VecDeque<Command>,
     notices: VecDeque<Notice>,
@@ -173,10 +192,15 @@ impl Control {
             }),
             seed: config.seed,
         };
-        let (ospf, fib, restart) = restart::start(routing, config.handover.take(), config.unix_ms, now);
+        let (mut ospf, fib, restart) = restart::start(routing, config.handover.take(), config.unix_ms, now);
+        ospf.accept_externals(config.external.clone());
         let mut control = Self {
+            bgp: config.bgp.clone().map(Bgp::new),
             config,
             ospf,
+            paths: BTreeMap::new(),
+            fib: Arc::default(),
+            fib_changed: true,
             peers: BTreeMap::new(),
             commands: VecDeque::new(),
             notices: VecDeque::new(),
@@ -189,7 +213,10 @@ impl Control {
             restart,
         };
         control.sign_record(now);
-        control.commands.push_back(Command::Fib(fib));
+        if matches!(control.restart, Restart::Going { .. }) {
+            control.commands.push_back(Command::Fib(Arc::clone(&fib)));
+            control.fib = fib;
+        }
         control.drain(now);
         control
     }
@@ -338,7 +365,7 @@ impl Control {
     }
 
     /// Makes the neighbours those of `wanted`: new ones are added, missing ones removed, changed ones changed without
-    /// dropping their tunnel unless the preshared key is another. Returns how many were added, changed and removed.
+    /// dropping their tunnel unless the preshared key is another, or what is behind it. Returns how many were added, changed and removed.
     pub fn set_peers(&mut self, wanted: Vec<PeerConfig>, now: Time) -> PeerChanges {
         let mut changes = PeerChanges::default();
         let gone: Vec<LinkId> = self
@@ -386,11 +413,14 @@ impl Control {
             remote: config.key,
             preshared: config.preshared,
             endpoint,
+            foreign: config.border.is_some(),
         }));
         if handed.is_some_and(|handed| handed.forwarding && handed.link == link) {
             self.commands.push_back(Command::Forwarding(link, true));
         }
-        self.ospf.add_link(self.ospf_link(link, &config), now);
+        if config.border.is_none() {
+            self.ospf.add_link(self.ospf_link(link, &config), now);
+        }
         let peer = Peer { endpoint, config, established: false, bfd: None };
         self.peers.insert(link, peer);
         self.drain(now);
@@ -401,8 +431,9 @@ impl Control {
         self.ospf.remove_link(link, now);
         self.drain(now);
         self.commands.push_back(Command::RemoveLink(link));
-        self.peers.remove(&link);
+        self.fib_changed |= self.peers.remove(&link).is_some_and(|peer| peer.config.border.is_some());
         self.full.remove(&link);
+        self.drain(now);
     }
 
     fn update_peer(&mut self, link: LinkId, config: PeerConfig, now: Time) -> bool {
@@ -410,7 +441,7 @@ impl Control {
         if peer.config == config {
             return false;
         }
-        if peer.config.preshared != config.preshared {
+        if (peer.config.preshared, peer.config.border) != (config.preshared, config.border) {
             self.remove_peer(link, now);
             return self.add_peer(config, now).is_some();
         }
@@ -418,6 +449,7 @@ impl Control {
             self.set_endpoint(link, endpoint);
         }
         self.ospf.update_link(self.ospf_link(link, &config), now);
+        self.fib_changed |= config.border.is_some();
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.config = config;
         }
@@ -455,13 +487,19 @@ impl Control {
                     self.commands.push_back(Command::Forwarding(link, true));
                 }
             }
+            Event::BfdPath { remote, change } => self.handle_path(remote, change, now),
             Event::Established(link) => {
                 if let Some(peer) = self.peers.get_mut(&link) {
                     if !peer.established {
                         info!(%link, key = %peer.config.key, "tunnel is up");
                     }
                     peer.established = true;
-                    self.ospf.handle_link_up(link, now);
+                    if peer.config.border.is_some() {
+                        self.commands.push_back(Command::Forwarding(link, true));
+                        self.fib_changed = true;
+                    } else {
+                        self.ospf.handle_link_up(link, now);
+                    }
                 }
             }
             Event::Ospf { link, src, dst, hop_limit, payload } => {
@@ -511,12 +549,18 @@ impl Control {
 
     /// Begins to leave: neighbours move their traffic away, then forget us. [`Notice::ShutdownComplete`] follows.
     pub fn shutdown(&mut self, now: Time) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.shutdown(now);
+        }
         self.ospf.shutdown(now);
         self.drain(now);
     }
 
     /// Runs every timer that is due.
     pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.handle_timeout(now);
+        }
         if self.sign_at <= now {
             self.sign_record(now);
         }
@@ -527,8 +571,9 @@ impl Control {
     /// When to call [`handle_timeout`](Self::handle_timeout), and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        let sign = (self.sign_at, "sign the agent record");
-        Some(self.ospf.poll_timeout().map_or(sign, |next| next.min(sign)))
+        let bgp = self.bgp.as_ref().and_then(Bgp::poll_timeout);
+        let sign = Some((self.sign_at, "sign the agent record"));
+        [self.ospf.poll_timeout(), bgp, sign].into_iter().flatten().min()
     }
 
     /// The next thing the packet core must do.
@@ -546,6 +591,20 @@ impl Control {
         self.notices.pop_front()
     }
 
+    /// Passes on what OSPF and BGP want until neither wants anything: each hears of the routes of the other.
+    fn drain(&mut self, now: Time) {
+        loop {
+            self.drain_ospf(now);
+            self.drain_bgp();
+            // While routing restarts, the ways of before it are in force.
+            let restarting = matches!(self.restart, Restart::Going { .. });
+            if restarting || !std::mem::take(&mut self.fib_changed) {
+                return;
+            }
+            self.update_fib(now);
+        }
+    }
+
     /// Somebody may have to get up.
     fn log_events(&mut self) {
         let told = self.ospf.events_told();
@@ -561,7 +620,7 @@ impl Control {
         }
     }
 
-    fn drain(&mut self, now: Time) {
+    fn drain_ospf(&mut self, now: Time) {
         self.log_events();
         while let Some(output) = self.ospf.poll_output() {
             match output {
@@ -605,9 +664,7 @@ impl Control {
                         debug!(%link, %router_id, ?from, ?to, reason, "neighbour");
                     }
                 }
-                ospf::Output::FibChanged => {
-                    self.commands.push_back(Command::Fib(Arc::clone(self.ospf.fib())));
-                }
+                ospf::Output::FibChanged => self.fib_changed = true,
                 ospf::Output::RecordOutdated { seq } => {
                     self.record_seq = self.record_seq.max(seq);
                     self.sign_record(now);

@@ -9,6 +9,7 @@
 //! Everything that decides is in [`Control`]; this file moves events, commands, requests and time.
 
 mod answers;
+mod bgp;
 mod endpoints;
 mod restart;
 mod server;
@@ -24,9 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use molt_mesh::MESH_PREFIX;
 use molt_mesh::MeshAddr;
 use molt_mesh::id::proof_of_work_bits;
 use molt_mesh::sign::Strict;
+use molt_routing::bgp::Config as SpeakerConfig;
 use molt_tun::driver::Handle;
 use molt_tun::engine::wireguard::WireGuardEngine;
 use molt_tun::{Clock, Dataplane, NodeConfig, ProbeReply, Snapshot};
@@ -41,6 +44,7 @@ use crate::control::{Control, ControlConfig, Notice, PeerChanges, ResolveError};
 use crate::handover::Handover;
 use crate::state::{NodeState, StateDir, StateError};
 
+use bgp::Connections;
 use endpoints::Endpoints;
 use restart::{Belongings, Program, Restarting};
 use server::Inquiry;
@@ -84,6 +88,8 @@ struct Daemon {
     /// Readable when the packet loop has events, or has ended.
     wake: AsyncFd<OwnedFd>,
     endpoints: Endpoints,
+    /// If this node is a border.
+    bgp: Option<Connections>,
     /// Requests that wait for a snapshot of the packet core.
     waiting: Vec<(Request, oneshot::Sender<Response>)>,
     /// Who asked for which probe; the receiver is a connection of the control socket.
@@ -136,8 +142,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let ended = runtime.block_on(async {
             let belongings = belongings.or_else(|lock| Belongings::make(options, &config, &node, lock))?;
             let options = options.clone();
-            let daemon = Daemon::start(options, config, state, node, program, belongings, handover)?;
-            daemon.serve().await
+            let (daemon, reports) =
+                Daemon::start(options, config, state, node, program, belongings, handover)?;
+            daemon.serve(reports).await
         })?;
         drop(runtime);
         match ended {
@@ -197,14 +204,14 @@ impl Daemon {
         program: Program,
         belongings: Belongings,
         handover: Option<Handover>,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, mpsc::Receiver<bgp::Report>)> {
         let Belongings { device, sockets, listener, lock } = belongings;
         let listen = sockets.local_addrs();
         let addresses: Vec<Ipv6Addr> = node.addresses().into_iter().map(MeshAddr::ip).collect();
         let interface = device.name().to_owned();
         let clock = Clock::start();
         let link_local = node.identity.link_local();
-        let seeds = [random()?, random()?];
+        let seeds = [random()?, random()?, random()?];
         if let Some(handover) = &handover {
             node.draw = handover.draw;
         }
@@ -213,6 +220,18 @@ impl Daemon {
             NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
         );
         let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
+        let speaker = config.bgp.as_ref().zip(addresses.first()).map(|(bgp, address)| SpeakerConfig {
+            asn: bgp.asn,
+            identifier: node.identity.router_id(node.draw).0,
+            address: *address,
+            announce: bgp.announce.clone(),
+            own: MESH_PREFIX,
+            seed: seeds[2],
+        });
+        let (connections, reports) = match &speaker {
+            Some(speaker) => Connections::listen(speaker.address).map(|(open, inbox)| (Some(open), inbox))?,
+            None => (None, mpsc::channel(1).1),
+        };
         let control = Control::new(
             ControlConfig {
                 identity: node.identity.clone(),
@@ -225,6 +244,8 @@ impl Daemon {
                 name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
                 ospf: config.ospf.clone(),
                 bfd: config.bfd.session(),
+                external: config.network.external.clone(),
+                bgp: speaker,
                 seed: seeds[1],
                 handover,
             },
@@ -232,7 +253,7 @@ impl Daemon {
         );
         let router_id = control.ospf().router_id();
         info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
-        Ok(Self {
+        let daemon = Self {
             me: Me { node, interface, listen },
             state,
             options,
@@ -242,6 +263,7 @@ impl Daemon {
             wake: readable(packets.event_fd().try_clone_to_owned()?)?,
             packets,
             endpoints: Endpoints::default(),
+            bgp: connections,
             waiting: Vec::new(),
             probes: BTreeMap::new(),
             leaving: None,
@@ -249,10 +271,11 @@ impl Daemon {
             program,
             listener,
             lock,
-        })
+        };
+        Ok((daemon, reports))
     }
 
-    async fn serve(mut self) -> anyhow::Result<Ended> {
+    async fn serve(mut self, mut reports: mpsc::Receiver<bgp::Report>) -> anyhow::Result<Ended> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -289,6 +312,7 @@ impl Daemon {
                 () = tokio::time::sleep(timer) => {}
                 Some(inquiry) = inbox.recv() => self.handle_inquiry(inquiry, &verdicts),
                 Some(verdict) = checked.recv() => self.handle_verdict(verdict, &verdicts),
+                Some(report) = reports.recv() => self.handle_bgp(report),
                 Some(found) = resolved.recv() => self.handle_resolved(found),
                 _ = patrol.tick() => {
                     self.control.set_clock(self.clock.unix_ms_at_start(), self.clock.now());
@@ -352,6 +376,11 @@ impl Daemon {
     fn pass_notices(&mut self) {
         while let Some(notice) = self.control.poll_notice() {
             match notice {
+                Notice::Bgp(output) => {
+                    if let Some(bgp) = &mut self.bgp {
+                        bgp.carry_out(output);
+                    }
+                }
                 Notice::Probe(reply) => self.pass_probe(reply),
                 Notice::RestartReady(handover) => self.ready_to_restart(handover),
                 Notice::RouterIdChanged(draw) => {
@@ -421,7 +450,19 @@ impl Daemon {
 
     fn apply_peers(&mut self) -> PeerChanges {
         let peers = self.endpoints.configure(&self.config.peers);
-        self.control.set_peers(peers, self.clock.now())
+        let changes = self.control.set_peers(peers, self.clock.now());
+        if let Some(bgp) = &self.config.bgp {
+            let timers = self.config.bfd.session();
+            let peers = bgp.peers.iter().map(|peer| peer.config(timers)).collect();
+            self.control.set_bgp_peers(peers, self.clock.now());
+        }
+        changes
+    }
+
+    fn handle_bgp(&mut self, report: bgp::Report) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.handle(report, &mut self.control, self.clock.now());
+        }
     }
 
     fn handle_resolved(&mut self, found: endpoints::Found) {
@@ -453,6 +494,9 @@ impl Daemon {
         let new = Config::read(&self.options.config)?;
         let needs_restart = answers::needs_restart(&self.config, &new);
         self.config.peers = new.peers;
+        if let (Some(bgp), Some(new)) = (&mut self.config.bgp, new.bgp) {
+            bgp.peers = new.peers;
+        }
         self.config.origins = new.origins;
         self.control.set_rights(self.config.rights(), self.clock.now());
         let changes = self.apply_peers();

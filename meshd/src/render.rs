@@ -8,6 +8,10 @@ use crate::api::{
     ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
 };
 
+mod bgp;
+
+pub use bgp::{bgp_routes, bgp_summary};
+
 /// Columns of a terminal that nobody made wider.
 const COLUMNS: usize = 100;
 
@@ -462,7 +466,7 @@ pub fn bfd(answer: &Bfd) -> String {
             (ours, theirs) => format!("{ours} / {theirs}"),
         };
         table.row([
-            session.interface_id.to_string(),
+            or_dash(session.interface_id),
             or_dash(session.name.as_deref()),
             session.local_state.clone(),
             session.remote_state.clone(),
@@ -475,6 +479,22 @@ pub fn bfd(answer: &Bfd) -> String {
             format!("{:08x}", session.remote_discriminator),
             diag,
             or_dash(session.dest_addr),
+        ]);
+    }
+    table.finish("no BFD sessions")
+}
+
+/// `molt bfd --brief`: FRR's columns.
+#[must_use]
+pub fn bfd_brief(answer: &Bfd) -> String {
+    let mut table = Table::new(&[">SESSIONID", "LOCALADDRESS", "PEERADDRESS", "STATUS"]);
+    for session in &answer.sessions {
+        table.row([
+            session.local_discriminator.to_string(),
+            // Of a tunnel we have one link-local address, the same on all.
+            or_dash(session.source_addr),
+            or_dash(session.dest_addr),
+            session.local_state.to_lowercase(),
         ]);
     }
     table.finish("no BFD sessions")

@@ -17,6 +17,7 @@
 //! | `retransmission` | what a neighbour has to acknowledge, and when it is sent | a retransmission list |
 //! | `relay` | whom others flood to already | what the topology says about it |
 //! | `originate` | our own LSAs and their pace | what we want to say |
+//! | `boundary` | routes to other meshes, as AS-external-LSAs | what we announce, what we accept |
 //! | `restart` | graceful restart: the helper, and the restarting router | |
 //! | `stale` | LSAs that do not age (RFC 1793) | since when their originators are gone |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
@@ -68,7 +69,7 @@
 //! Broadcast, NBMA and point-to-multipoint interfaces (the calculation knows the transit networks of others), and with
 //! them the interface states Waiting, DROther, Backup and DR, the neighbour state Attempt, and 2-Way as a place to stay:
 //! a tunnel has two ends and elects nobody. The interface state Loopback: a tunnel cannot be looped. Virtual links, several
-//! areas, stub areas and NSSAs (the routes that border routers announce are used; we announce none), the authentication
+//! areas, stub areas and NSSAs (the routes that area border routers announce are used; we announce none), the authentication
 //! trailer (RFC 7166: inside WireGuard it adds nothing), the Autoconfiguration LSA of RFC 7503 (a fingerprint proves nothing;
 //! the signed record takes its place).
 
@@ -80,6 +81,7 @@ use std::time::Duration;
 use molt_mesh::ip6::ALL_SPF_ROUTERS;
 use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
+mod boundary;
 pub mod consts;
 mod delay;
 pub mod events;
@@ -105,6 +107,7 @@ pub use neighbor::State;
 pub use packet::{Packet, Reject};
 pub use restart::RestartHelper;
 
+use boundary::Boundary;
 use consts::{AREA, INSTANCE};
 use delay::Delay;
 use interface::Interface;
@@ -320,6 +323,7 @@ pub struct Ospf {
     spf: Spf,
     delay: Delay,
     relay: Relay,
+    boundary: Boundary,
     /// Since when originators of LSAs that do not age have been unreachable.
     unreachable: BTreeMap<RouterId, Time>,
     outputs: VecDeque<Output>,
@@ -354,6 +358,7 @@ impl Ospf {
             own: BTreeMap::new(),
             delay: Delay::new(),
             relay: Relay::default(),
+            boundary: Boundary::default(),
             unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),

@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Device::create(&DeviceConfig {
         name: name.clone(),
         addresses: vec![address.parse()?],
-        route: route.parse()?,
+        routes: vec![route.parse()?],
         mtu: 1280,
     })?;
     let given = |name: &str| options.iter().any(|option| option == name);

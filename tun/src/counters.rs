@@ -55,7 +55,9 @@ discards! {
     NotAdjacent = "not-adjacent",
     /// A packet that arrived from outside with one of our own addresses as its source.
     SourceIsOurs = "source-is-ours",
-    /// A packet whose source is outside the mesh prefix.
+    /// A packet from another mesh with a source in ours.
+    SourceNotForeign = "source-not-foreign",
+    /// A packet whose source is outside the mesh and in no other mesh that is known here.
     SourceNotMesh = "source-not-mesh",
     /// A packet whose source has no route: nobody could be answered.
     SourceUnroutable = "source-unroutable",

@@ -33,7 +33,7 @@ use std::time::Duration;
 use molt_bfd as bfd;
 use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, Header, Packet};
 use molt_mesh::limit::TokenBucket;
-use molt_mesh::port::{BFD_SINGLE_HOP, NEXT_HEADER_OSPF, TUNNEL_MTU};
+use molt_mesh::port::{BFD_MULTIHOP, BFD_SINGLE_HOP, NEXT_HEADER_OSPF, TUNNEL_MTU};
 use molt_mesh::{Fib, LinkId, Time};
 
 use crate::counters::{Counters, Discard};
@@ -81,6 +81,15 @@ pub enum Command {
         /// The session, or `None` to end it.
         session: Option<bfd::Config>,
     },
+    /// The BFD session between an address of ours and one of a peer some hops away: on, or off.
+    BfdPath {
+        /// Our address.
+        local: Ipv6Addr,
+        /// The peer's.
+        remote: Ipv6Addr,
+        /// The session, or `None` to end it.
+        session: Option<bfd::Config>,
+    },
     /// Announce on every session that it ends on purpose (RFC 5880 section 6.8.16).
     BfdAdminDown,
     /// A new place to reach a neighbour.
@@ -111,6 +120,13 @@ pub enum Event {
     Bfd {
         /// The link.
         link: LinkId,
+        /// The change.
+        change: BfdChange,
+    },
+    /// A BFD session over several hops changed its state.
+    BfdPath {
+        /// The peer's address.
+        remote: Ipv6Addr,
         /// The change.
         change: BfdChange,
     },
@@ -314,20 +330,36 @@ impl<E: Engine> Dataplane<E> {
             None => {
                 entry.failed = false;
                 // A neighbour that is told nothing takes the silence for a failure of the path (RFC 5880 section 6.8.16).
-                if self.bfd.views(now).any(|view| view.link == link && view.state == bfd::State::Up) {
-                    self.bfd.admin_down(link, now);
-                    self.drain_bfd(now, udp);
-                }
-                self.bfd.remove(link);
+                self.end_bfd(link.into(), now, udp);
             }
         }
+    }
+
+    fn end_bfd(&mut self, session: bfd::Binding, now: Time, udp: &mut UdpBatch) {
+        if self.bfd.views(now).any(|view| view.session == session && view.state == bfd::State::Up) {
+            self.bfd.admin_down(session, now);
+            self.drain_bfd(now, udp);
+        }
+        self.bfd.remove(session);
     }
 
     /// Does what the BFD sessions ask for.
     fn drain_bfd(&mut self, now: Time, udp: &mut UdpBatch) {
         while let Some(output) = self.bfd.poll_output() {
             match output {
-                bfd::Output::Transmit { link, source_port, packet } => {
+                bfd::Output::Transmit {
+                    session: bfd::Binding::Path { local, remote },
+                    source_port,
+                    packet,
+                } => {
+                    // RFC 5883 section 5 leaves the hop limit open; with 255 the peer can tell how far we are.
+                    let traffic_class = CLASS_NETWORK_CONTROL;
+                    let header = Header { src: local, dst: remote, hop_limit: 255, traffic_class };
+                    let bytes = header.udp_array::<24, 72>(source_port, BFD_MULTIHOP, &packet);
+                    let sent = self.send_control(&bytes, now, udp);
+                    self.count(sent);
+                }
+                bfd::Output::Transmit { session: bfd::Binding::Link(link), source_port, packet } => {
                     let Some(dst) = self.links.get(link).and_then(|entry| entry.remote_link_local) else {
                         continue;
                     };
@@ -342,32 +374,21 @@ impl<E: Engine> Dataplane<E> {
                     let sent = self.send(link, &bytes, CLASS_NETWORK_CONTROL, now, udp);
                     self.count(sent);
                 }
-                bfd::Output::StateChanged { link, from, to, diag, remote_state, independent, .. } => {
+                bfd::Output::StateChanged { session, from, to, diag, remote_state, independent, .. } => {
                     let down = BfdChange::Down { diag, independent };
-                    self.bfd_changed(link, (from, to), down, remote_state, now, udp);
+                    let Some(change) = bfd_change((from, to), down, remote_state) else { continue };
+                    match session {
+                        bfd::Binding::Link(link) => self.bfd_changed(link, change, now, udp),
+                        bfd::Binding::Path { remote, .. } => {
+                            self.events.push_back(Event::BfdPath { remote, change });
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn bfd_changed(
-        &mut self,
-        link: LinkId,
-        (from, to): (bfd::State, bfd::State),
-        down: BfdChange,
-        remote: bfd::State,
-        now: Time,
-        udp: &mut UdpBatch,
-    ) {
-        let change = match (from, to) {
-            (_, bfd::State::Up) => BfdChange::Up,
-            // RFC 5882 section 4.2: a session that ends administratively says nothing about the path.
-            (bfd::State::Up, _) if remote == bfd::State::AdminDown => BfdChange::AdminDown,
-            // Ours: whoever asked for it knows.
-            (_, bfd::State::AdminDown) => return,
-            (bfd::State::Up, _) => down,
-            _ => return,
-        };
+    fn bfd_changed(&mut self, link: LinkId, change: BfdChange, now: Time, udp: &mut UdpBatch) {
         let failed = matches!(change, BfdChange::Down { .. });
         if let Some(entry) = self.links.get_mut(link) {
             entry.failed = failed;
@@ -424,6 +445,23 @@ impl<E: Engine> Dataplane<E> {
     }
 }
 
+/// What a transition of a session means to its clients, if anything.
+fn bfd_change(
+    (from, to): (bfd::State, bfd::State),
+    down: BfdChange,
+    remote: bfd::State,
+) -> Option<BfdChange> {
+    match (from, to) {
+        (_, bfd::State::Up) => Some(BfdChange::Up),
+        // RFC 5882 section 4.2: a session that ends administratively says nothing about the path.
+        (bfd::State::Up, _) if remote == bfd::State::AdminDown => Some(BfdChange::AdminDown),
+        // Ours: whoever asked for it knows.
+        (_, bfd::State::AdminDown) => None,
+        (bfd::State::Up, _) => Some(down),
+        _ => None,
+    }
+}
+
 /// Whether a packet has to be fragmented: an LSA cannot be split, and must arrive whole.
 fn is_large_ospf(packet: &[u8]) -> bool {
     packet.len() > TUNNEL_MTU && Packet::new(packet).is_ok_and(|it| it.next_header() == NEXT_HEADER_OSPF)
@@ -457,10 +495,18 @@ impl<E: Engine> Core for Dataplane<E> {
                 self.set_bfd(link, remote, session, now, &mut out.udp);
                 self.drain_bfd(now, &mut out.udp);
             }
+            Command::BfdPath { local, remote, session } => {
+                let path = bfd::Binding::Path { local, remote };
+                match session {
+                    Some(config) => self.bfd.add(path, config, now),
+                    None => self.end_bfd(path, now, &mut out.udp),
+                }
+                self.drain_bfd(now, &mut out.udp);
+            }
             Command::BfdAdminDown => {
-                let links: Vec<LinkId> = self.links.iter().map(|entry| entry.config.link).collect();
-                for link in links {
-                    self.bfd.admin_down(link, now);
+                let sessions: Vec<bfd::Binding> = self.bfd.views(now).map(|view| view.session).collect();
+                for session in sessions {
+                    self.bfd.admin_down(session, now);
                 }
                 self.drain_bfd(now, &mut out.udp);
             }

@@ -36,7 +36,7 @@ pub struct DeviceConfig {
     /// Addresses of this node, each of which becomes a /128 of the interface.
     pub addresses: Vec<Ipv6Addr>,
     /// What is reached through the interface.
-    pub route: Prefix,
+    pub routes: Vec<Prefix>,
     /// Longest packet in bytes, at least 1,280.
     pub mtu: u32,
 }
@@ -196,14 +196,16 @@ async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
     }
     let up = LinkUnspec::new_with_index(index).up().build();
     netlink.link().set(up).execute().await.map_err(netlink_failed("set the interface up"))?;
-    let route = RouteMessageBuilder::<Ipv6Addr>::new()
-        .destination_prefix(config.route.addr(), config.route.len())
-        .output_interface(index)
-        .build();
-    netlink.route().add(route).execute().await.map_err(|error| match errno_of(&error) {
-        Some(Errno::EXIST) => DeviceError::RouteTaken(config.route),
-        _ => netlink_failed("add the route into the mesh")(error),
-    })?;
+    for prefix in &config.routes {
+        let route = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(prefix.addr(), prefix.len())
+            .output_interface(index)
+            .build();
+        netlink.route().add(route).execute().await.map_err(|error| match errno_of(&error) {
+            Some(Errno::EXIST) => DeviceError::RouteTaken(*prefix),
+            _ => netlink_failed("add a route into the mesh")(error),
+        })?;
+    }
     Ok(device)
 }
 

@@ -28,6 +28,8 @@ pub struct LinkConfig {
     pub preshared: Option<[u8; 32]>,
     /// Where to reach it; without, it must come to us.
     pub endpoint: Option<SocketAddr>,
+    /// Whether another mesh is behind it: what comes from there has no source in ours.
+    pub foreign: bool,
 }
 
 /// One tunnel.

@@ -122,7 +122,13 @@ impl Rig {
             let remote = *identity(next).node_public();
             rig.command(
                 node,
-                Command::AddLink(LinkConfig { link: link(next), remote, preshared: None, endpoint }),
+                Command::AddLink(LinkConfig {
+                    link: link(next),
+                    remote,
+                    preshared: None,
+                    endpoint,
+                    foreign: false,
+                }),
             );
             rig.command(node, Command::Forwarding(link(next), true));
         }

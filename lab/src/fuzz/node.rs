@@ -160,6 +160,8 @@ impl Rig {
             name: Some("node".into()),
             ospf: config::Ospf::default(),
             bfd: config::Bfd::default().session(),
+            external: Vec::new(),
+            bgp: None,
             seed: 2,
             handover: None,
         };
@@ -178,6 +180,7 @@ impl Rig {
             endpoint: None,
             cost: None,
             stock: None,
+            border: None,
         };
         rig.with(|node, now, out| {
             node.control.set_peers(vec![peer(&MISCHIEF), peer(&FRIEND)], now);

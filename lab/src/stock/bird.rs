@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{BfdSession, Neighbour, Router, RouterConfig};
+use super::{BfdSession, Neighbour, Router, RouterConfig, border};
 use crate::netns::Namespace;
 use crate::process::Process;
 use crate::wait::wait_until;
@@ -29,6 +29,7 @@ impl Bird {
     pub fn start(namespace: &Namespace, config: &RouterConfig) -> Result<Self> {
         namespace.forward_ipv6()?;
         namespace.ip(&format!("addr add {}/128 dev lo", config.address))?;
+        border::route_to_peer(namespace, config)?;
         let (conf, socket) = (namespace.dir().join("bird.conf"), namespace.dir().join("bird.ctl"));
         fs::write(&conf, bird_conf(config)?)?;
         let process = run(namespace, &conf, &socket)?;
@@ -89,7 +90,10 @@ fn bird_conf(config: &RouterConfig) -> Result<String> {
     writeln!(text, "protocol kernel {{ merge paths yes; ipv6 {{ import none; export all; }}; }}")?;
     if config.bfd {
         let timers = "min rx interval 100 ms; min tx interval 100 ms; multiplier 3;";
-        writeln!(text, "protocol bfd {{ interface \"*\" {{ {timers} }}; }}")?;
+        writeln!(text, "protocol bfd {{ interface \"*\" {{ {timers} }}; multihop {{ {timers} }}; }}")?;
+    }
+    if let Some(border) = &config.border {
+        return Ok(text + &border::bird_conf(config, border)?);
     }
     let export = if config.external.is_empty() { "none" } else { "where source = RTS_STATIC" };
     if !config.external.is_empty() {

@@ -1,4 +1,4 @@
-//! FRR: `zebra`, `bfdd` and `ospf6d`.
+//! FRR: `zebra`, `bfdd` and `ospf6d`, or `bgpd` at the border of another mesh.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{BfdSession, Neighbour, Router, RouterConfig};
+use super::{BfdSession, Neighbour, Router, RouterConfig, border};
 use crate::netns::Namespace;
 use crate::process::Process;
 use crate::wait::wait_until;
@@ -36,6 +36,7 @@ impl Frr {
     pub fn start(namespace: &Namespace, config: &RouterConfig) -> Result<Self> {
         namespace.forward_ipv6()?;
         namespace.ip(&format!("addr add {}/128 dev lo", config.address))?;
+        border::route_to_peer(namespace, config)?;
         let dir = namespace.dir().join("frr");
         fs::create_dir(&dir)?;
         let mut frr = Self { namespace: namespace.clone(), dir, daemons: Vec::new() };
@@ -47,7 +48,10 @@ impl Frr {
         let bfd =
             "bfd\n profile mesh\n  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n";
         frr.daemon("bfdd", if config.bfd { bfd } else { "" })?;
-        frr.daemon("ospf6d", &ospf6d(config)?)?;
+        match &config.border {
+            Some(border) => frr.daemon("bgpd", &border::bgpd(config, border)?)?,
+            None => frr.daemon("ospf6d", &ospf6d(config)?)?,
+        }
         Ok(frr)
     }
 

@@ -51,8 +51,15 @@ enum Command {
     /// Routing protocol
     #[command(subcommand)]
     Ospf(OspfCommand),
-    /// Failure detection sessions
-    Bfd,
+    /// Failure detection sessions: of tunnels, and of paths to BGP peers
+    Bfd {
+        /// One short line each
+        #[arg(long)]
+        brief: bool,
+    },
+    /// Routes to other meshes
+    #[command(subcommand)]
+    Bgp(BgpCommand),
     /// Packets by fate: every discard has its reason
     Counters {
         /// Also those that are zero
@@ -112,6 +119,14 @@ enum OspfCommand {
     Events,
     /// The last shortest-path computations
     SpfLog,
+}
+
+#[derive(Subcommand)]
+enum BgpCommand {
+    /// Peers, their sessions and how many prefixes they announce
+    Summary,
+    /// All routes: in use, and why the others are not
+    Routes,
 }
 
 #[derive(Args)]
@@ -196,7 +211,10 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             show(cli, &Request::OspfInterfaces, render::ospf_interfaces)?;
         }
         Command::Ospf(OspfCommand::SpfLog) => show(cli, &Request::OspfSpfLog, render::ospf_spf_log)?,
-        Command::Bfd => show(cli, &Request::Bfd, render::bfd)?,
+        Command::Bfd { brief: false } => show(cli, &Request::Bfd, render::bfd)?,
+        Command::Bfd { brief: true } => show(cli, &Request::Bfd, render::bfd_brief)?,
+        Command::Bgp(BgpCommand::Summary) => show(cli, &Request::BgpSummary, render::bgp_summary)?,
+        Command::Bgp(BgpCommand::Routes) => show(cli, &Request::BgpRoutes, render::bgp_routes)?,
         Command::Counters { all } => show(cli, &Request::Counters, |answer| render::counters(answer, *all))?,
         Command::Ping(ping) => return probes(cli, &ping.request(), render::ping_line, ping_summary),
         Command::Trace(trace) => return probes(cli, &trace.request(), render::trace_line, |_| String::new()),

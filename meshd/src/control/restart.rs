@@ -81,7 +81,7 @@ impl Control {
             unix_ms: self.config.unix_ms.saturating_add(now.since_start().as_millis() as u64),
             draw: self.config.draw,
             links: self.peers.iter().map(handed).collect(),
-            fib: Fib::clone(self.ospf.fib()),
+            fib: Fib::clone(&self.fib),
         }
     }
 
@@ -94,7 +94,7 @@ impl Control {
                 self.commands.push_back(Command::Forwarding(handed.link, false));
             }
         }
-        self.commands.push_back(Command::Fib(Arc::clone(self.ospf.fib())));
+        self.fib_changed = true;
     }
 
     /// What a restart that goes on keeps.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use molt_bfd::Binding;
 use molt_mesh::{LinkId, RouterId, Target, Time};
 use molt_routing::ospf::State as NeighborState;
 use molt_routing::ospf::consts::{AREA, INSTANCE};
@@ -14,6 +15,8 @@ use molt_routing::ospf::view::{
     InterfaceView, LsaView, MismatchView, NeighborView, RejectedRoute, Route, SpfRun, SpfTrigger,
 };
 use molt_tun::{IoCounters, LinkView, Snapshot};
+
+mod bgp;
 
 use super::{Daemon, refuse};
 use crate::api::{self, Answer, FailureKind, Request, Response, schema};
@@ -34,8 +37,14 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("[tun]", format!("{:?}", old.tun) != format!("{:?}", new.tun)),
         ("[ospf]", format!("{:?}", old.ospf) != format!("{:?}", new.ospf)),
         ("[bfd]", format!("{:?}", old.bfd) != format!("{:?}", new.bfd)),
+        ("[bgp]", speaker(old) != speaker(new)),
     ];
     sections.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// What `[bgp]` says apart from the peers.
+fn speaker(config: &Config) -> Option<(u32, &[molt_mesh::Prefix])> {
+    config.bgp.as_ref().map(|bgp| (bgp.asn, bgp.announce.as_slice()))
 }
 
 /// Who is who, for one answer.
@@ -77,6 +86,8 @@ impl Daemon {
                 .collect(),
         };
         Response::Ok(match (request, snapshot) {
+            (Request::BgpRoutes, _) => Answer::BgpRoutes(self.bgp_routes()),
+            (Request::BgpSummary, _) => Answer::BgpSummary(self.bgp_summary()),
             (Request::Bfd, Some(snapshot)) => Answer::Bfd(self.bfd(snapshot, &names)),
             (Request::Counters, Some(snapshot)) => Answer::Counters(self.counters(snapshot)),
             (Request::Peers, Some(snapshot)) => Answer::Peers(self.peers(snapshot, &names)),
@@ -167,7 +178,7 @@ impl Daemon {
         let views: BTreeMap<LinkId, &LinkView> =
             snapshot.links.iter().map(|view| (view.link, view)).collect();
         let sessions: BTreeMap<_, _> =
-            snapshot.bfd.iter().map(|session| (session.link, session.state)).collect();
+            snapshot.bfd.iter().map(|session| (session.session, session.state)).collect();
         let peer = |(link, peer): (&LinkId, &crate::control::Peer)| {
             let view = views.get(link);
             let traffic = view.map(|view| view.traffic).unwrap_or_default();
@@ -182,7 +193,7 @@ impl Daemon {
                 connected: view.is_some_and(|view| view.up),
                 last_handshake_s: view.and_then(|view| view.session_age).map(|age| age.as_secs()),
                 ospf: states.get(link).map_or_else(|| "Down".into(), |state| format!("{state:?}")),
-                bfd: sessions.get(link).map(ToString::to_string),
+                bfd: sessions.get(&Binding::Link(*link)).map(ToString::to_string),
                 rx_packets: traffic.rx_packets,
                 rx_bytes: traffic.rx_bytes,
                 tx_packets: traffic.tx_packets,
@@ -201,7 +212,7 @@ impl Daemon {
         };
         api::Routes {
             schema: schema::ROUTES.into(),
-            routes: ospf.routes().map(|it| self.route(&it, names)).collect(),
+            routes: self.all_routes(names, ospf.routes().map(|it| self.route(&it, names)).collect()),
             rejected: ospf.rejected_routes().iter().map(rejected).collect(),
         }
     }
@@ -412,10 +423,16 @@ impl Daemon {
             .map(|neighbor| (neighbor.link, neighbor.address))
             .collect();
         let in_ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        let ends = |session: &molt_bfd::View| match session.session {
+            Binding::Link(link) => (Some(link), None, addresses.get(&link).copied()),
+            Binding::Path { local, remote } => (None, Some(local), Some(remote)),
+        };
         let session = |session: &molt_bfd::View| api::BfdSession {
-            interface_id: session.link.get(),
-            name: names.of_link(session.link),
-            dest_addr: addresses.get(&session.link).copied(),
+            path_type: if ends(session).0.is_some() { "ip-sh" } else { "ip-mh" }.into(),
+            interface_id: ends(session).0.map(LinkId::get),
+            name: ends(session).0.and_then(|link| names.of_link(link)),
+            source_addr: ends(session).1,
+            dest_addr: ends(session).2,
             local_state: session.state.to_string(),
             remote_state: session.remote_state.to_string(),
             local_diagnostic: session.diag.to_string(),

@@ -74,6 +74,7 @@ impl Endpoints {
                 endpoint: self.0.get(&peer.wireguard_key).and_then(|place| place.addresses.first().copied()),
                 cost: peer.cost,
                 stock: peer.stock.then(|| peer.allow.clone()),
+                border: peer.border,
             })
             .collect()
     }
@@ -123,7 +124,7 @@ impl Endpoints {
     pub(super) fn patrol(&mut self, control: &mut Control) {
         for (key, place) in &mut self.0 {
             let Some(link) = control.link_of(key) else { continue };
-            if control.is_full(link) {
+            if control.is_full(link) || control.is_border_up(link) {
                 place.patrols = 0;
                 continue;
             }

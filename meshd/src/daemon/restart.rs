@@ -80,7 +80,7 @@ impl Belongings {
         let device = Device::create(&DeviceConfig {
             name: config.tun.name.clone(),
             addresses: node.addresses().into_iter().map(molt_mesh::MeshAddr::ip).collect(),
-            route: MESH_PREFIX,
+            routes: [&[MESH_PREFIX], config.network.external.as_slice()].concat(),
             mtu: molt_mesh::port::TUNNEL_MTU as u32,
         })?;
         Ok(Self { device, sockets, listener, lock })

@@ -12,7 +12,7 @@ use molt_mesh::{LinkId, Time};
 use super::consts::{
     INITIAL_SEQUENCE_NUMBER, LS_REFRESH_TIME, LSA_HEADER_LEN, MAX_LINK_METRIC, MAX_SEQUENCE_NUMBER,
     MIN_LS_ARRIVAL, MIN_LS_INTERVAL, PACKET_HEADER_LEN, ROUTER_LINK_LEN, UPDATE_LEN, capability, link_type,
-    options,
+    options, router_bits,
 };
 use super::lsa::{
     IntraAreaPrefixLsa, LinkLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterInformationLsa, RouterLink, RouterLsa,
@@ -152,9 +152,16 @@ impl Ospf {
             .collect();
         let fragments = links.len().div_ceil(LINKS_PER_LSA).max(1);
         let mut chunks = links.chunks(LINKS_PER_LSA);
+        // Appendix A.4.3: bit E in each of them.
+        let bits = if self.boundary.is_border() { router_bits::E } else { 0 };
         for id in 0..fragments {
             let links = chunks.next().unwrap_or_default().to_vec();
-            add(None, LsType::ROUTER, id as u32, RouterLsa { bits: 0, options, links }.encode());
+            add(None, LsType::ROUTER, id as u32, RouterLsa { bits, options, links }.encode());
+        }
+
+        // RFC 5340 section 4.4.3.6.
+        for (id, body) in self.boundary.bodies() {
+            add(None, LsType::AS_EXTERNAL, id, body);
         }
 
         // RFC 5340 section 4.4.3.9.

@@ -268,7 +268,15 @@ impl Ospf {
             if advertised.options & prefix_options::NU != 0 {
                 return;
             }
-            match self.origins.permits(key.router, advertised, allow, now) {
+            let outside = match by {
+                By::External { .. } => advertised.prefix().filter(|prefix| self.boundary.accepts(prefix)),
+                By::InterArea | By::IntraArea(_) => None,
+            };
+            let permitted = match outside {
+                Some(prefix) => self.origins.permits_outside(key.router, prefix, allow, now),
+                None => self.origins.permits(key.router, advertised, allow, now),
+            };
+            match permitted {
                 Ok(prefix) => reading.offers.push((prefix, Offer { metric, by })),
                 Err(reason) => {
                     let prefix = Prefix::new(advertised.addr, advertised.len);

@@ -4,6 +4,7 @@
 mod adjacency;
 mod aging;
 mod attacks;
+mod boundary;
 mod flooding;
 mod graceful;
 mod mesh;

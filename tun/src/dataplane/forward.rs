@@ -2,14 +2,15 @@
 
 use std::net::Ipv6Addr;
 
-use molt_mesh::ip6::{HOP_LIMIT_OFFSET, IcmpError, Packet};
-use molt_mesh::port::TUNNEL_MTU;
+use molt_bfd as bfd;
+use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, HOP_LIMIT_OFFSET, IcmpError, Packet};
+use molt_mesh::port::{BFD_MULTIHOP, TUNNEL_MTU};
 use molt_mesh::{LinkId, MESH_PREFIX, Target, Time};
 
 use super::Dataplane;
 use crate::counters::Discard;
 use crate::engine::Engine;
-use crate::output::Output;
+use crate::output::{Output, UdpBatch};
 
 /// What the forwarding table says about a packet.
 enum Decision {
@@ -72,6 +73,16 @@ impl<E: Engine> Dataplane<E> {
                     self.events.push_back(super::Event::Probe(reply));
                     return Ok(());
                 }
+                if let Some(datagram) = packet.udp().filter(|udp| udp.dst_port == BFD_MULTIHOP) {
+                    // RFC 5883 section 3.
+                    if !packet.upper_layer_checksum_is_valid() {
+                        return Err(Discard::Malformed);
+                    }
+                    let session = bfd::Binding::Path { local: packet.dst(), remote: packet.src() };
+                    let handled = self.bfd.handle_packet(session, packet.hop_limit(), datagram.payload, now);
+                    self.drain_bfd(now, udp);
+                    return handled.map_err(|_| Discard::BfdRejected);
+                }
                 self.host.rx_packets += 1;
                 self.host.rx_bytes += len as u64;
                 // Without WireGuard's padding, which an engine may have left behind the packet.
@@ -110,21 +121,24 @@ impl<E: Engine> Dataplane<E> {
     /// Nothing but a Full neighbour may hand us packets, and none with a source that cannot be right.
     ///
     /// A transit neighbour, stock or not, carries packets of the whole mesh, so the source need not be its own; that
-    /// the sender is who it claims to be is proven end to end. What can be told here: the source is not us, is in the
-    /// mesh, and has a route (RFC 3704 section 2.4, loose reverse path).
+    /// the sender is who it claims to be is proven end to end. What can be told here: the source is not us, and has a route
+    /// (RFC 3704 section 2.4, loose reverse path). Routes lead into the mesh, and to other meshes as far as the policy of
+    /// their borders lets them. Another mesh has no say about addresses in ours.
     fn check_source(&self, from: LinkId, src: Ipv6Addr) -> Result<(), Discard> {
-        if !self.links.get(from).is_some_and(|entry| entry.forwarding) {
+        let Some(link) = self.links.get(from).filter(|entry| entry.forwarding) else {
             return Err(Discard::NotAdjacent);
-        }
+        };
         if self.is_ours(src) {
             return Err(Discard::SourceIsOurs);
         }
-        if !MESH_PREFIX.contains(src) {
-            return Err(Discard::SourceNotMesh);
+        let in_mesh = MESH_PREFIX.contains(src);
+        if link.config.foreign && in_mesh {
+            return Err(Discard::SourceNotForeign);
         }
         match self.fib.lookup(src) {
             Some(_) => Ok(()),
-            None => Err(Discard::SourceUnroutable),
+            None if in_mesh => Err(Discard::SourceUnroutable),
+            None => Err(Discard::SourceNotMesh),
         }
     }
 
@@ -182,6 +196,20 @@ impl<E: Engine> Dataplane<E> {
             Err(discard) => Err(discard),
         };
         self.count(sent);
+    }
+
+    /// Sends a packet of this node's control plane by the forwarding table.
+    pub(super) fn send_control(
+        &mut self,
+        bytes: &[u8],
+        now: Time,
+        udp: &mut UdpBatch,
+    ) -> Result<(), Discard> {
+        let packet = Packet::new(bytes).map_err(|_| Discard::Malformed)?;
+        match self.decide(&packet, None)? {
+            Decision::Local => Err(Discard::BackToSender),
+            Decision::Via(link) => self.send(link, bytes, CLASS_NETWORK_CONTROL, now, udp),
+        }
     }
 
     /// Sends an echo request of this node itself.

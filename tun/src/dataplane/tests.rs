@@ -5,6 +5,8 @@
 //! a ── b ── c        a, b, c: 192.0.2.1 to .3
 //! ```
 
+mod outside;
+
 use std::collections::VecDeque;
 
 use molt_mesh::fib::FibBuilder;
@@ -84,7 +86,13 @@ impl Rig {
         let remote = *identity(to).node_public();
         self.command(
             node,
-            Command::AddLink(LinkConfig { link: link_to(to), remote, preshared: None, endpoint }),
+            Command::AddLink(LinkConfig {
+                link: link_to(to),
+                remote,
+                preshared: None,
+                endpoint,
+                foreign: false,
+            }),
         );
         self.command(node, Command::Forwarding(link_to(to), true));
     }

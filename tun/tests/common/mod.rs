@@ -46,5 +46,10 @@ pub(crate) fn run(command: &str) -> String {
 }
 
 pub(crate) fn config() -> DeviceConfig {
-    DeviceConfig { name: "molt0".to_owned(), addresses: vec![HERE], route: molt_mesh::MESH_PREFIX, mtu: 1280 }
+    DeviceConfig {
+        name: "molt0".to_owned(),
+        addresses: vec![HERE],
+        routes: vec![molt_mesh::MESH_PREFIX],
+        mtu: 1280,
+    }
 }

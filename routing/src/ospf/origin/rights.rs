@@ -117,6 +117,32 @@ impl Origins {
         self.may_announce(signed, address, now).map(|()| prefix)
     }
 
+    /// Whether `router` may announce a prefix of another mesh that the operator accepts: every member may, because its record
+    /// tells who it is.
+    pub(in super::super) fn permits_outside(
+        &self,
+        router: RouterId,
+        prefix: Prefix,
+        stock: Option<&[Prefix]>,
+        now: Time,
+    ) -> Result<Prefix, RouteReject> {
+        let allowed = stock.is_some_and(|allow| allow.iter().any(|allow| allow.covers(&prefix)));
+        if allowed || self.vouches(router, prefix) {
+            return Ok(prefix);
+        }
+        if stock.is_some() {
+            return Err(RouteReject::NotAllowed);
+        }
+        let Some(member) = &self.member else { return Ok(prefix) };
+        match self.routers.get(&router) {
+            None => Err(RouteReject::Unsigned),
+            Some(signed) if member.has_expired(signed.record.agent().expiry, now) => {
+                Err(RouteReject::RecordExpired)
+            }
+            Some(_) => Ok(prefix),
+        }
+    }
+
     /// A self-certifying address is its key's; a claimed one needs an entry in the configuration; containers and
     /// anycast addresses need a delegation, of the owner its key gives them or the configuration names.
     fn may_announce(&self, signed: &SignedRouter, address: MeshAddr, now: Time) -> Result<(), RouteReject> {

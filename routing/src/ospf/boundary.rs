@@ -1,0 +1,78 @@
+//! The AS boundary: prefixes of other meshes that this router announces as external, and those it accepts from others
+//! (RFC 5340 section 4.4.3.6, RFC 2328 section 16.4).
+
+use std::collections::BTreeMap;
+
+use molt_mesh::{Prefix, Time};
+
+use super::Ospf;
+use super::lsa::{AsExternalLsa, LsaPrefix};
+
+/// Metric of what we announce, of type 2: whatever a border announces is as good as what another does, so that each node
+/// uses the border that is nearest.
+const METRIC: u32 = 20;
+
+/// What lies outside of the mesh.
+#[derive(Debug, Default)]
+pub(super) struct Boundary {
+    /// What we announce, with the Link State ID of each: it stays with the prefix.
+    announced: BTreeMap<Prefix, u32>,
+    /// What any router may announce as external, and all inside of it.
+    accepted: Vec<Prefix>,
+}
+
+impl Boundary {
+    pub(super) fn is_border(&self) -> bool {
+        !self.announced.is_empty()
+    }
+
+    pub(super) fn accepts(&self, prefix: &Prefix) -> bool {
+        self.accepted.iter().any(|accepted| accepted.covers(prefix))
+    }
+
+    /// Link State IDs and bodies of our AS-external-LSAs.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
+        self.announced.iter().map(|(prefix, id)| {
+            let lsa = AsExternalLsa {
+                type_2: true,
+                metric: METRIC,
+                prefix: LsaPrefix { len: prefix.len(), options: 0, metric: 0, addr: prefix.addr() },
+                forwarding: None,
+                tag: None,
+                referenced: None,
+            };
+            (*id, lsa.encode())
+        })
+    }
+}
+
+impl Ospf {
+    /// Replaces what this router announces as external: routes to other meshes that it has.
+    pub fn set_externals(&mut self, prefixes: &[Prefix], now: Time) {
+        let mut announced: BTreeMap<Prefix, u32> = BTreeMap::new();
+        for prefix in prefixes {
+            if let Some(id) = self.boundary.announced.get(prefix) {
+                announced.insert(*prefix, *id);
+            }
+        }
+        for prefix in prefixes {
+            let free = |id: &u32| !announced.values().any(|used| used == id);
+            if !announced.contains_key(prefix)
+                && let Some(id) = (0..=u32::MAX).find(free)
+            {
+                announced.insert(*prefix, id);
+            }
+        }
+        if announced != self.boundary.announced {
+            self.boundary.announced = announced;
+            self.update_own_lsas(now);
+            self.settle(now);
+        }
+    }
+
+    /// What routers may announce as external, with all that lies inside of it. To be said before the first link is added:
+    /// LSAs that were read before are not read again.
+    pub fn accept_externals(&mut self, prefixes: Vec<Prefix>) {
+        self.boundary.accepted = prefixes;
+    }
+}
