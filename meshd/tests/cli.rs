@@ -210,7 +210,7 @@ fn what_is_no_identity_has_no_address() {
 fn without_a_daemon_every_question_exits_with_3() {
     let dir = TempDir::new().unwrap();
     let socket = nowhere(&dir);
-    let questions: [&[&str]; 13] = [
+    let questions: [&[&str]; 14] = [
         &["status"],
         &["peers"],
         &["routes"],
@@ -223,6 +223,7 @@ fn without_a_daemon_every_question_exits_with_3() {
         &["ping", "bob"],
         &["trace", "bob"],
         &["reload"],
+        &["restart"],
         &["down"],
     ];
     for question in questions {
@@ -263,7 +264,7 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 20] = [
+const OPTIONS: [(&str, &[&str]); 21] = [
     ("id", &[]),
     ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
     ("id show", &["--state-dir <DIR>"]),
@@ -283,6 +284,7 @@ const OPTIONS: [(&str, &[&str]); 20] = [
     ("trace", &["<TARGET>", "-m, --max-hops", "-W, --timeout"]),
     ("wait", &["--timeout", "--for <ADDR>"]),
     ("reload", &[]),
+    ("restart", &[]),
     ("down", &[]),
 ];
 

@@ -56,7 +56,7 @@ pub(super) fn start(
 }
 
 impl Control {
-    /// Begins a graceful restart: neighbours are asked to keep their ways through us. [`Notice::RestartReady`] follows
+    /// Begins a graceful restart: neighbours are asked to keep their ways through us. [`Notice::RestartReady`](super::Notice) follows
     /// within two seconds. `false` if routing is busy with an earlier restart, another router id, or its end.
     #[must_use]
     pub fn prepare_restart(&mut self, now: Time) -> bool {
