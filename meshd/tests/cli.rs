@@ -264,7 +264,7 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 21] = [
+const OPTIONS: [(&str, &[&str]); 24] = [
     ("id", &[]),
     ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
     ("id show", &["--state-dir <DIR>"]),
@@ -279,6 +279,9 @@ const OPTIONS: [(&str, &[&str]); 21] = [
     ("ospf events", &[]),
     ("ospf spf-log", &[]),
     ("bfd", &[]),
+    ("bgp", &[]),
+    ("bgp summary", &[]),
+    ("bgp routes", &[]),
     ("counters", &["--all"]),
     ("ping", &["<TARGET>", "-c, --count", "-i, --interval", "-s, --size", "-W, --timeout"]),
     ("trace", &["<TARGET>", "-m, --max-hops", "-W, --timeout"]),

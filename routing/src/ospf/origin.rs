@@ -126,7 +126,7 @@ impl Member {
 const fn part_of(key: &LsaKey) -> Option<u32> {
     match key.ls_type {
         LsType::ROUTER => Some(LINKS),
-        LsType::INTRA_AREA_PREFIX | LsType::ROUTER_INFORMATION => Some(PREFIXES),
+        LsType::AS_EXTERNAL | LsType::INTRA_AREA_PREFIX | LsType::ROUTER_INFORMATION => Some(PREFIXES),
         LsType::AGENT_RECORD if key.id > 0 => Some(PREFIXES),
         _ => None,
     }
