@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use molt_lab::mesh::{Daemon, Mesh, Node, Role, Setup};
 use molt_lab::probe::Probe;
 use molt_lab::relay::Weather;
@@ -158,13 +158,13 @@ fn adjacencies_come_up_and_databases_agree_over_a_path_that_loses_and_reorders()
         for life in 0..3 {
             let start = now();
             wait_full(&mesh);
-            for (from, to) in [(0, 2), (2, 0)] {
-                let (namespace, address) = (&mesh.net.nodes[from], mesh.nodes[to].address());
-                wait_route(namespace, address, MINUTE).unwrap();
+            wait_until("answers over the whole line", MINUTE, || {
                 // Four losses on the way there and back: of 50 packets some arrive.
-                let pinged = ping(namespace, address, &["-c", "50", "-i", "0.02"]).unwrap();
-                assert!(pinged.received > 0, "{}", pinged.text);
-            }
+                let pinged = ping(&mesh.net.nodes[0], mesh.nodes[2].address(), &["-c", "50", "-i", "0.02"])?;
+                ensure!(pinged.received > 0, "{}", pinged.text);
+                Ok(())
+            })
+            .unwrap();
             println!("{percent} % lost: life {life} of the meshd in use after {:.1?}", start.elapsed());
             mesh.meshd_mut(1).unwrap().kill().unwrap();
             mesh.meshd_mut(1).unwrap().run().unwrap();
@@ -247,9 +247,18 @@ fn a_hub_of_120_links_is_a_neighbour_of_frr_and_bird() {
     println!("120 adjacencies {:.1?} after the last router was started", start.elapsed());
     for node in [1, 2] {
         for other in [3, 60, 120] {
-            wait_route(&mesh.net.nodes[node], mesh.nodes[other].address(), MINUTE).unwrap();
-            let pinged =
-                ping(&mesh.net.nodes[node], mesh.nodes[other].address(), &["-c", "3", "-i", "0.1"]).unwrap();
+            let (there, back) = (mesh.nodes[other].address(), mesh.nodes[node].address());
+            wait_route(&mesh.net.nodes[node], there, MINUTE).unwrap();
+            let back = format!("{back}/128");
+            wait_until("the way back", MINUTE, || {
+                let routes = mesh.meshd(other)?.molt(&["routes"])?;
+                let routes = routes["routes"].as_array().context("a list of routes")?;
+                ensure!(routes.iter().any(|route| route["prefix"] == back.as_str()), "{routes:?}");
+                Ok(())
+            })
+            .unwrap();
+            println!("{node} and {other} have routes to each other after {:.1?}", start.elapsed());
+            let pinged = ping(&mesh.net.nodes[node], there, &["-c", "3", "-i", "0.1"]).unwrap();
             assert_eq!(pinged.lost(), 0, "{}", pinged.text);
         }
     }
