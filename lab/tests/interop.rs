@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use molt_lab::mesh::{Daemon, Mesh, Node, Role, Setup};
+use molt_lab::netns::{Link, Namespace};
 use molt_lab::probe::Probe;
 use molt_lab::relay::Weather;
-use molt_lab::stock::{Interface, kernel_routes, wait_route};
+use molt_lab::stock::{Bird, Interface, Router as _, RouterConfig, kernel_routes, wait_route};
 use molt_lab::tools::{PingStream, ping};
 use molt_lab::topology::Topology;
 use molt_lab::wait::{now, wait_until};
@@ -262,4 +263,53 @@ fn a_hub_of_120_links_is_a_neighbour_of_frr_and_bird() {
             assert_eq!(pinged.lost(), 0, "{}", pinged.text);
         }
     }
+}
+
+/// ```text
+/// 0 (meshd) ===== 1 (BIRD) =====x 119===== another BIRD
+/// ```
+///
+/// BIRD, unlike FRR, does not split its Router-LSA: with 120 links it is 1,944 bytes, and crosses the tunnel in fragments.
+#[test]
+fn a_bird_with_120_links_is_a_neighbour_whose_fragments_are_reassembled() {
+    const CABLES: u16 = 119;
+    const HUB: &str = "10.255.0.2";
+    fn router(router: &mut RouterConfig) {
+        router.interfaces.push("many*".to_owned());
+        router.bfd = false;
+    }
+    let setup = Setup { router, ..quick() };
+    let mesh = Mesh::start_set_up(Topology::line(2), &[Role::Meshd, Role::Bird], &setup).unwrap();
+    let far = Namespace::new("far").unwrap();
+    let mut config = RouterConfig::numbered(3, Vec::new());
+    config.hello_s = setup.hello_s;
+    router(&mut config);
+    let far_bird = Bird::start(&far, &config).unwrap();
+    let cables: Vec<Link> = (0..CABLES)
+        .map(|cable| {
+            let name = format!("many{cable}");
+            Link::new((&mesh.net.nodes[1], &name), (&far, &name)).unwrap()
+        })
+        .collect();
+    far_bird.wait_full(cables.len(), MINUTE).unwrap();
+    mesh.router(1).unwrap().wait_full(cables.len() + 1, MINUTE).unwrap();
+
+    let links_of_the_hub = |wanted: usize| {
+        let length = 24 + 16 * wanted;
+        wait_until("the whole Router-LSA of the hub", MINUTE, || {
+            let database = mesh.meshd(0)?.molt(&["ospf", "database"])?;
+            let lsas = database["lsas"].as_array().context("a list of LSAs")?;
+            let hub: Vec<_> =
+                lsas.iter().filter(|lsa| lsa["adv-router"] == HUB && lsa["lsa-type"] == "2001").collect();
+            ensure!(hub.len() == 1 && hub[0]["length"] == length, "{hub:?}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    links_of_the_hub(120);
+    mesh.wait_reachable(MINUTE).unwrap();
+    cables[0].cut().unwrap();
+    links_of_the_hub(119);
+    let neighbours = mesh.router(0).unwrap().neighbours().unwrap();
+    assert_eq!((neighbours.len(), neighbours[0].state.as_str()), (1, "Full"), "{neighbours:?}");
 }
