@@ -1,13 +1,15 @@
 //! One OSPFv3 router in a large area: `cargo run --release -p molt-lab --bin routing`.
 //!
 //! ```text
-//! routing [--json] [--rounds N] [SIZE ...]
+//! routing [--json] [--rounds N] [--beside] [SIZE ...]
 //! ```
 //!
 //! The area is a random graph of degree 8; each router says a Router-LSA and one /128. The measured router is node 0, and
 //! its neighbours are played by a script that speaks to it in packets, so every figure includes decoding, checksums, the
-//! database and flooding as they are in production.
+//! database and flooding as they are in production. With `--beside`, as root, FRR and BIRD get the same area: see [`beside`].
 #![expect(unsafe_code, reason = "a global allocator is unsafe by its interface")]
+
+mod beside;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use molt_lab::mesh::Role;
 use molt_lab::topology::Topology;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::{LinkId, MESH_PREFIX, Prefix, RouterId, Target, Time};
@@ -82,6 +85,9 @@ struct Options {
     /// Changes of each kind
     #[arg(long, default_value_t = 200)]
     rounds: usize,
+    /// Measure FRR and BIRD in the same areas too; needs root and what lab/install-packages installs
+    #[arg(long)]
+    beside: bool,
     /// Routers in the area; 100, 1000 and 10000 unless given
     #[arg(value_name = "SIZE")]
     sizes: Vec<usize>,
@@ -99,22 +105,45 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<()> {
     let sizes = if options.sizes.is_empty() { vec![100, 1_000, 10_000] } else { options.sizes.clone() };
-    let mut columns = Vec::new();
-    for routers in sizes {
-        columns.push((routers, column(routers, options.rounds)?));
+    let mut tables: Vec<(&str, Vec<Column>)> = Vec::new();
+    let progress = |who: &str, routers| eprintln!("routing: {who}, {routers} routers");
+    let mut ours = Vec::new();
+    for &routers in &sizes {
+        progress("molt", routers);
+        ours.push((routers, column(routers, options.rounds)?));
+    }
+    tables.push(("molt", ours));
+    let daemons: &[(&str, Role)] =
+        if options.beside { &[("FRR", Role::Frr), ("BIRD", Role::Bird)] } else { &[] };
+    for &(name, role) in daemons {
+        let mut theirs = Vec::new();
+        for &routers in &sizes {
+            progress(name, routers);
+            let (mut area, mut bench) = settled(routers)?.1;
+            theirs.push((routers, beside::column(role, &mut bench, &mut area, options.rounds.min(20))?));
+        }
+        tables.push((name, theirs));
     }
     if options.json {
-        let measurements: Vec<Value> = columns
+        let measurements: Vec<Value> = tables
             .iter()
-            .map(|(routers, figures)| {
+            .flat_map(|(name, columns)| columns.iter().map(move |column| (name, column)))
+            .map(|(name, (routers, figures))| {
                 let figures: BTreeMap<&str, f64> = figures.iter().map(|(n, _, v)| (*n, *v)).collect();
-                json!({ "routers": routers, "figures": figures })
+                json!({ "router": name, "routers": routers, "figures": figures })
             })
             .collect();
-        println!("{}", json!({ "version": 1, "measurements": measurements }));
+        println!("{}", json!({ "version": 2, "measurements": measurements }));
         return Ok(());
     }
-    print!("{:48}", "routers");
+    for (name, columns) in &tables {
+        print_table(name, columns);
+    }
+    Ok(())
+}
+
+fn print_table(name: &str, columns: &[Column]) {
+    print!("{:56}", format!("{name}: routers"));
     columns.iter().for_each(|(routers, _)| print!("{routers:>12}"));
     println!();
     let rows = columns.first().map_or(0, |(_, figures)| figures.len());
@@ -122,25 +151,22 @@ fn measure(options: &Options) -> Result<()> {
         for (at, (_, figures)) in columns.iter().enumerate() {
             let Some((name, unit, value)) = figures.get(row) else { continue };
             if at == 0 {
-                print!("{:48}", format!("{name}, {unit}"));
+                print!("{:56}", format!("{name}, {unit}"));
             }
             print!("{value:>12.2}");
         }
         println!();
     }
-    Ok(())
 }
 
 type Figure = (&'static str, &'static str, f64);
+/// What was measured in an area of so many routers.
+type Column = (usize, Vec<Figure>);
 
-/// All figures of one size.
-#[expect(clippy::disallowed_methods, reason = "a bench measures")]
-fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
-    let mut rng = fastrand::Rng::with_seed(routers as u64);
+/// A router that has taken in the whole of an area, and how long it was busy with that.
+fn settled(routers: usize) -> Result<(Duration, (Area, Bench))> {
     let mut area = Area::random(routers);
     let mut bench = Bench::new(&area);
-    let mut figures = Vec::new();
-
     // All LSAs come from the first neighbour; the others find nothing to ask for.
     bench.neighbors[0].offers = area.lsas();
     let taken_in = bench.connect(0)?;
@@ -150,6 +176,15 @@ fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
     }
     bench.run_for(QUIET);
     ensure!(bench.ospf.fib().len() == routers, "{} routes to {routers} routers", bench.ospf.fib().len());
+    Ok((taken_in, (area, bench)))
+}
+
+/// All figures of one size.
+#[expect(clippy::disallowed_methods, reason = "a bench measures")]
+fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
+    let mut rng = fastrand::Rng::with_seed(routers as u64);
+    let mut figures = Vec::new();
+    let (taken_in, (mut area, mut bench)) = settled(routers)?;
     figures.push(("take in the database, CPU", "ms", ms(taken_in)));
 
     let mut full = Vec::new();
@@ -166,8 +201,7 @@ fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
     let (mut router, mut at) = (0, 0);
     for round in 0..rounds {
         if round % 2 == 0 {
-            router = rng.usize(1..routers);
-            at = rng.usize(..area.links[router].len());
+            (router, at) = pick_far_link(&mut rng, &area);
         }
         area.links[router][at].1 = if round % 2 == 0 { 2 * COST } else { COST };
         let lsa = area.router_lsa(router);
@@ -237,6 +271,12 @@ fn percentiles(name: &'static str, times: &mut [Duration], figures: &mut Vec<Fig
         |share: usize| times.get((times.len() - 1) * share / 100).map_or(0.0, |it| it.as_secs_f64() * 1e6);
     figures.push((name, "us median", at(50)));
     figures.push((name, "us p99", at(99)));
+}
+
+/// A router other than the measured one, and one of its links.
+fn pick_far_link(rng: &mut fastrand::Rng, area: &Area) -> (usize, usize) {
+    let router = rng.usize(1..area.links.len());
+    (router, rng.usize(..area.links[router].len()))
 }
 
 fn random_host(rng: &mut fastrand::Rng) -> Prefix {
@@ -400,6 +440,8 @@ struct Bench {
     /// Time spent inside the router.
     cpu: Duration,
     inbox: VecDeque<(usize, PacketBody)>,
+    /// A link to somebody who follows no script, and the packets that wait to be sent there.
+    wire: Option<(LinkId, Vec<Vec<u8>>)>,
 }
 
 impl Bench {
@@ -421,6 +463,7 @@ impl Bench {
             now: Time::ZERO,
             cpu: Duration::ZERO,
             inbox: VecDeque::new(),
+            wire: None,
         };
         area.links[0].iter().for_each(|(to, _)| bench.add_neighbor(Area::router_id(*to)));
         bench
@@ -465,10 +508,13 @@ impl Bench {
             ospf.handle_link_up(link, now);
         });
         self.run_for(QUIET);
-        let state =
-            self.ospf.neighbors(self.now).into_iter().find(|view| view.link == link).map(|it| it.state);
+        let state = self.state(link);
         ensure!(state == Some(State::Full), "the adjacency on {link} is {state:?}");
         Ok(self.cpu - before)
+    }
+
+    fn state(&self, link: LinkId) -> Option<State> {
+        self.ospf.neighbors(self.now).into_iter().find(|view| view.link == link).map(|view| view.state)
     }
 
     #[expect(clippy::disallowed_methods, reason = "a bench measures")]
@@ -532,6 +578,12 @@ impl Bench {
         loop {
             while let Some(output) = self.ospf.poll_output() {
                 let Output::Transmit { link, packet, .. } = output else { continue };
+                if let Some((wire, packets)) = &mut self.wire
+                    && *wire == link
+                {
+                    packets.push(packet);
+                    continue;
+                }
                 let packet = ip6::Packet::new(&packet)?;
                 let body = Packet::decode(packet.payload())?.body;
                 let from = link.get() as usize - 1;
