@@ -343,6 +343,7 @@ impl Sim {
                 ospf: config::Ospf::default(),
                 bfd: config::Bfd { enabled: self.options.bfd, ..config::Bfd::default() }.session(),
                 external: Vec::new(),
+                delegations: Vec::new(),
                 bgp: None,
                 seed: seed.wrapping_mul(31),
                 handover: None,

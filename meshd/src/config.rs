@@ -1,11 +1,12 @@
 //! The configuration file: TOML, unknown keys refused, every key with its meaning, unit, default and consequence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use molt_mesh::record::Delegation;
 use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, NodePublic, Prefix, RouterId, TrustClass};
 use molt_routing::ospf::origin::{Announcer, Right};
 use serde::{Deserialize, Deserializer};
@@ -32,6 +33,9 @@ pub struct Config {
     pub bfd: Bfd,
     /// `[bgp]`: sessions with other meshes. Default: none.
     pub bgp: Option<Bgp>,
+    /// `[[delegation]]`: addresses that others lend to this node.
+    #[serde(rename = "delegation")]
+    pub delegations: Vec<Delegated>,
     /// `[[origin]]`: addresses the operator vouches for.
     #[serde(rename = "origin")]
     pub origins: Vec<Origin>,
@@ -99,11 +103,15 @@ pub struct Ospf {
     pub dead_s: u16,
     /// Cost of a link that does not set its own, 1 to 65535. Default 10.
     pub cost: u16,
+    /// Neighbours this node wants at most, 1 to 1000, stock routers not counted. Default 64. Flooding, BFD and the Router-LSA
+    /// grow with their number. Further tunnels are spares: one becomes a neighbour when another is gone, or when no route
+    /// leads to its end. A hub that all others depend on has more of them than wanted.
+    pub max_neighbors: u16,
 }
 
 impl Default for Ospf {
     fn default() -> Self {
-        Self { hello_s: 10, dead_s: 40, cost: 10 }
+        Self { hello_s: 10, dead_s: 40, cost: 10, max_neighbors: 64 }
     }
 }
 
@@ -188,6 +196,19 @@ impl TryFrom<OriginText> for Origin {
         }
         Ok(Self(Right { prefix, by }))
     }
+}
+
+/// `[[delegation]]`
+///
+/// The address is then one of this host's, which answers at it, and announced into the mesh. It takes effect when the daemon
+/// starts or restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegated {
+    /// What the owner's `molt id delegate` printed. An anycast address needs an `[[origin]]` with the key of its owner at every
+    /// node that is to use it, this one included.
+    #[serde(deserialize_with = "from_text")]
+    pub grant: Delegation,
 }
 
 /// `[[peer]]`
@@ -357,6 +378,12 @@ impl Config {
         self.origins.iter().map(|origin| origin.0).collect()
     }
 
+    /// The addresses others lend to this node.
+    #[must_use]
+    pub fn lent(&self) -> Vec<Ipv6Addr> {
+        self.delegations.iter().map(|delegation| delegation.grant.grant().address.ip()).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.tun.name;
         if name.is_empty()
@@ -368,11 +395,14 @@ impl Config {
         if self.network.pow_bits > 32 {
             return Err(format!("[network] pow_bits = {} is not 0 to 32", self.network.pow_bits));
         }
-        let Ospf { hello_s, dead_s, cost } = self.ospf;
+        let Ospf { hello_s, dead_s, cost, max_neighbors } = self.ospf;
         if hello_s == 0 || dead_s <= hello_s {
             return Err(format!(
                 "[ospf] needs 0 < hello_s < dead_s, but hello_s = {hello_s} and dead_s = {dead_s}"
             ));
+        }
+        if !(1..=1_000).contains(&max_neighbors) {
+            return Err(format!("[ospf] max_neighbors = {max_neighbors} is not 1 to 1000"));
         }
         if cost == 0 || self.peers.iter().any(|peer| peer.cost == Some(0)) {
             return Err("cost must be 1 to 65535".into());
@@ -385,6 +415,10 @@ impl Config {
         }
         if multiplier == 0 {
             return Err("[bfd] multiplier must be at least 1".into());
+        }
+        let mut lent = BTreeSet::new();
+        if let Some(again) = self.lent().into_iter().find(|address| !lent.insert(*address)) {
+            return Err(format!("two [[delegation]] are for {again}"));
         }
         let mut seen = BTreeMap::new();
         for (position, peer) in self.peers.iter().enumerate() {
@@ -520,6 +554,7 @@ mod tests {
             ("[tun]\nname = \"averyveryverylongname\"", "1 to 15 characters"),
             ("[ospf]\nhello_s = 10\ndead_s = 10", "hello_s < dead_s"),
             ("[ospf]\ncost = 0", "1 to 65535"),
+            ("[ospf]\nmax_neighbors = 0", "1 to 1000"),
             ("[bfd]\ntx_ms = 5", "10 to 60000"),
             ("[bfd]\nmultiplier = 0", "at least 1"),
             ("[network]\npow_bits = 40", "0 to 32"),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_bfd as bfd;
-use molt_mesh::record::Agent;
+use molt_mesh::record::{Agent, Delegation};
 use molt_mesh::sign::Verifier;
 use molt_mesh::{Fib, Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
 use molt_routing::bgp::{self, Bgp};
@@ -51,8 +51,10 @@ pub struct ControlConfig {
     pub verifier: Arc<dyn Verifier>,
     /// What the operator vouches for.
     pub rights: Vec<Right>,
-    /// Addresses of this node.
+    /// Addresses of this node, those that others lend to it included.
     pub addresses: Vec<Ipv6Addr>,
+    /// What proves that they do.
+    pub delegations: Vec<Delegation>,
     /// Link-local address of this end of every tunnel.
     pub link_local: Ipv6Addr,
     /// Name to announce.
@@ -194,6 +196,7 @@ impl Control {
         };
         let (mut ospf, fib, restart) = restart::start(routing, config.handover.take(), config.unix_ms, now);
         ospf.accept_externals(config.external.clone());
+        ospf.limit_neighbors(config.ospf.max_neighbors.into());
         let mut control = Self {
             bgp: config.bgp.clone().map(Bgp::new),
             config,
@@ -212,6 +215,7 @@ impl Control {
             logged: 0,
             restart,
         };
+        control.ospf.set_delegations(control.config.delegations.clone(), now);
         control.sign_record(now);
         if matches!(control.restart, Restart::Going { .. }) {
             control.commands.push_back(Command::Fib(Arc::clone(&fib)));

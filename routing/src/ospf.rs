@@ -83,6 +83,7 @@ use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
 mod boundary;
 pub mod consts;
+mod degree;
 mod delay;
 pub mod events;
 mod exchange;
@@ -324,6 +325,8 @@ pub struct Ospf {
     delay: Delay,
     relay: Relay,
     boundary: Boundary,
+    /// How many neighbours we want at most; see [`degree`].
+    max_neighbors: usize,
     /// Since when originators of LSAs that do not age have been unreachable.
     unreachable: BTreeMap<RouterId, Time>,
     outputs: VecDeque<Output>,
@@ -359,6 +362,7 @@ impl Ospf {
             delay: Delay::new(),
             relay: Relay::default(),
             boundary: Boundary::default(),
+            max_neighbors: usize::MAX,
             unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -533,6 +537,7 @@ impl Ospf {
         // RFC 3623 section 2.2 (3): while it restarts, a router forwards by the table it had.
         if self.delay.take_due(now) && !self.is_restarting() {
             self.calculate_routes(now);
+            self.keep_bound(now);
             if self.interfaces.values().any(|interface| interface.full_neighbor().is_some()) {
                 self.end_stub(now);
             }

@@ -161,6 +161,7 @@ impl Rig {
             ospf: config::Ospf::default(),
             bfd: config::Bfd::default().session(),
             external: Vec::new(),
+            delegations: Vec::new(),
             bgp: None,
             seed: 2,
             handover: None,

@@ -106,7 +106,7 @@ pub struct OspfInterfaces {
 pub struct OspfInterface {
     /// Number of the link.
     pub interface_id: u32,
-    /// `point-to-point` or `down`.
+    /// `point-to-point`, `down`, or `spare` if there are enough neighbours without the one at its other end.
     pub state: String,
     /// Area.
     pub area_id: String,

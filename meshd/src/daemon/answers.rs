@@ -327,7 +327,8 @@ impl Daemon {
             silent: interfaces
                 .iter()
                 .filter(|interface| {
-                    interface.up && interface.mismatches.iter().all(|it| it.mismatch.is_adopted())
+                    let speaks = interface.up && !interface.spare;
+                    speaks && interface.mismatches.iter().all(|it| it.mismatch.is_adopted())
                 })
                 .filter_map(|interface| silence(interface.link, states.get(&interface.link).copied()))
                 .collect(),
@@ -341,7 +342,12 @@ impl Daemon {
             ospf.neighbors(now).into_iter().map(|neighbor| (neighbor.link, neighbor.router_id)).collect();
         let interface = |interface: &InterfaceView| api::OspfInterface {
             interface_id: interface.link.get(),
-            state: if interface.up { "point-to-point" } else { "down" }.into(),
+            state: match (interface.up, interface.spare) {
+                (false, _) => "down",
+                (true, true) => "spare",
+                (true, false) => "point-to-point",
+            }
+            .into(),
             area_id: Ipv4Addr::from_bits(AREA).to_string(),
             instance_id: INSTANCE,
             address: interface.local,
@@ -542,9 +548,10 @@ fn silence(link: LinkId, state: Option<NeighborState>) -> Option<api::OspfSilenc
             "no-hello",
             "no AllowedIPs ff02::/16, no link-local address, or no OSPFv3 on the interface at the other end",
         ),
-        Some(NeighborState::Init) => {
-            ("one-way", "it does not hear us: no AllowedIPs fe80::/10 at the other end")
-        }
+        Some(NeighborState::Init) => (
+            "one-way",
+            "it does not hear us: no AllowedIPs fe80::/10 at the other end; or it is a meshd with the neighbours it wants",
+        ),
         Some(_) => return None,
     };
     Some(api::OspfSilence { interface_id: link.get(), problem: problem.into(), hint: hint.into() })

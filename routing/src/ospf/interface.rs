@@ -54,6 +54,8 @@ pub(super) struct Interface {
     /// The router that was adjacent last. What the operator allows the stock router behind the tunnel it may announce when
     /// only others still hear it, too.
     pub(super) behind: Option<RouterId>,
+    /// Since when a router is heard on a spare that no route leads to; see [`degree`](super::degree).
+    pub(super) cut_off_since: Option<Time>,
     /// Acknowledgments that wait for company.
     pub(super) acks: Vec<LsaHeader>,
     pub(super) ack_at: Option<Time>,
@@ -76,6 +78,7 @@ impl Interface {
             mtu: config.mtu,
             neighbor: None,
             behind: None,
+            cut_off_since: None,
             acks: Vec::new(),
             ack_at: None,
             bfd: None,
@@ -158,7 +161,8 @@ impl Ospf {
     pub(super) fn send_hello(&mut self, link: LinkId, now: Time) {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         interface.hello_at = Some(now + interface.hello);
-        let neighbors = interface.neighbor.iter().map(|neighbor| neighbor.router).collect();
+        let heard = self.interfaces.get(&link).filter(|interface| !self.is_spare(interface));
+        let neighbors = heard.and_then(|it| Some(it.neighbor.as_ref()?.router)).into_iter().collect();
         self.send_early_grace(link);
         let hello = self.hello(link, neighbors);
         self.transmit(link, hello);
@@ -223,6 +227,9 @@ impl Ospf {
         if hello.designated != RouterId(0) && !self.is_point_to_point(router, now) {
             let mismatch = Mismatch::NetworkType { designated: hello.designated };
             self.note_mismatch(link, router, mismatch, now);
+        }
+        if !self.may_be_neighbor(link, router, now) {
+            return Err(Reject::NeighborLimit);
         }
         // A tunnel has one peer, so another router id is the same peer, restarted or after a clash of ids.
         let known = self.interfaces.get(&link).and_then(|interface| interface.neighbor.as_ref());

@@ -107,6 +107,9 @@ pub enum Reject {
     /// RFC 2328 section 10.6: the neighbour sends packets that are larger than we accept.
     #[error("the neighbour's MTU is larger than ours")]
     Mtu,
+    /// A Hello on a tunnel that is a spare, see [`Ospf::limit_neighbors`](super::Ospf::limit_neighbors).
+    #[error("there are as many neighbours as wanted")]
+    NeighborLimit,
     /// RFC 2328 sections 10.6, 10.7, 13, 13.7: no such packet is expected in this state of the neighbour.
     #[error("unexpected in this neighbour state")]
     NeighborState,

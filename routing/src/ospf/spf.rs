@@ -90,6 +90,11 @@ impl Spf {
         self.graph.position(VertexId::Router(router)).is_some_and(|at| self.tree.is_reached(at))
     }
 
+    /// Which of `routers`, our neighbours, hang together without us: those with the same number do.
+    pub(super) fn parts_around_root(&self, routers: &[RouterId]) -> BTreeMap<RouterId, u32> {
+        self.graph.parts_around_root(routers)
+    }
+
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
         self.table.routes(&self.sets)
     }

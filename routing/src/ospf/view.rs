@@ -54,6 +54,8 @@ pub struct InterfaceView {
     pub link: LinkId,
     /// Whether it is Point-to-Point, else Down.
     pub up: bool,
+    /// Whether it carries no adjacency because there are enough of them, see [`Ospf::limit_neighbors`].
+    pub spare: bool,
     /// Cost.
     pub cost: u16,
     /// Our link-local address.
@@ -286,6 +288,7 @@ impl Ospf {
         let view = |(link, interface): (&LinkId, &super::interface::Interface)| InterfaceView {
             link: *link,
             up: interface.up,
+            spare: self.is_spare(interface),
             cost: interface.config.cost,
             local: interface.config.local,
             mtu: interface.mtu,

@@ -5,6 +5,7 @@ mod adjacency;
 mod aging;
 mod attacks;
 mod boundary;
+mod degree;
 mod flooding;
 mod graceful;
 mod mesh;

@@ -229,7 +229,7 @@ fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
 
     let hand_over = {
         let last = bench.neighbors.len();
-        bench.add_neighbor(RouterId(0x7f00_0000));
+        bench.add_neighbor(RouterId(0x7f00_0000), 1);
         bench.neighbors[last].hungry = true;
         let took = bench.connect(last)?;
         let received = bench.neighbors[last].received;
@@ -318,11 +318,17 @@ impl Area {
             kind: link_type::POINT_TO_POINT,
             metric: *metric,
             interface,
-            neighbor_interface: 1,
+            neighbor_interface: self.interface(*to, router),
             neighbor: Self::router_id(*to),
         });
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: links.collect() }.encode();
         self.lsa(LsType::ROUTER, router, body)
+    }
+
+    /// Interface ID of the link from one router to another. FRR and BIRD look whether both ends say the same.
+    fn interface(&self, from: usize, to: usize) -> u32 {
+        let links = self.links.get(from).map_or(&[][..], Vec::as_slice);
+        links.iter().zip(1..).find(|((far, _), _)| *far == to).map_or(1, |(_, interface)| interface)
     }
 
     fn prefix_lsa(&mut self, router: usize) -> Lsa {
@@ -342,6 +348,8 @@ impl Area {
 struct Neighbor {
     router: RouterId,
     link: LinkId,
+    /// Its Interface ID.
+    interface: u32,
     local: Ipv6Addr,
     /// What it describes in the exchange.
     offers: Vec<Lsa>,
@@ -395,7 +403,7 @@ impl Neighbor {
 
     fn hello(&self, me: RouterId) -> PacketBody {
         PacketBody::Hello(Hello {
-            interface: 1,
+            interface: self.interface,
             priority: 1,
             options: options::ROUTER,
             hello_interval: 10,
@@ -465,17 +473,20 @@ impl Bench {
             inbox: VecDeque::new(),
             wire: None,
         };
-        area.links[0].iter().for_each(|(to, _)| bench.add_neighbor(Area::router_id(*to)));
+        area.links[0]
+            .iter()
+            .for_each(|(to, _)| bench.add_neighbor(Area::router_id(*to), area.interface(*to, 0)));
         bench
     }
 
-    fn add_neighbor(&mut self, router: RouterId) {
+    fn add_neighbor(&mut self, router: RouterId, interface: u32) {
         let number = self.neighbors.len() as u32 + 1;
         let link = LinkId::new(number).expect("it is not zero");
         let local = Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(number));
         self.neighbors.push(Neighbor {
             router,
             link,
+            interface,
             local,
             offers: Vec::new(),
             described: 0,

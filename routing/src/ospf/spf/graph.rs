@@ -1,6 +1,6 @@
 //! The graph of the area: routers and transit networks with their links, kept in step with the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use molt_mesh::RouterId;
 
@@ -150,6 +150,32 @@ impl Graph {
             VertexId::Router(neighbor) if self.has_edge(*to, at?) => Some(neighbor),
             _ => None,
         })
+    }
+
+    /// Which of `routers` paths connect that do not lead through the root: those with the same number. Costs one walk over
+    /// the graph.
+    pub(in super::super) fn parts_around_root(&self, routers: &[RouterId]) -> BTreeMap<RouterId, u32> {
+        const UNKNOWN: u32 = u32::MAX;
+        let mut part = vec![UNKNOWN; self.vertices.len()];
+        if let Some(root) = part.first_mut() {
+            *root = 0;
+        }
+        let position = |router: &RouterId| self.position(VertexId::Router(*router));
+        let passable = |at: u32| self.vertices.get(at as usize).is_some_and(|vertex| vertex.traits.transit);
+        // Those that nothing passes through last: they belong to whatever else leads to them.
+        let mut starts: Vec<u32> = routers.iter().filter_map(position).collect();
+        starts.sort_by_key(|at| !passable(*at));
+        for start in starts {
+            let mut open = vec![start];
+            while let Some(at) = open.pop() {
+                let Some(mark) = part.get_mut(at as usize).filter(|mark| **mark == UNKNOWN) else { continue };
+                *mark = start;
+                if passable(at) {
+                    open.extend(self.edges(at).iter().map(|(to, _)| *to).filter(|to| self.has_edge(*to, at)));
+                }
+            }
+        }
+        routers.iter().filter_map(|router| Some((*router, *part.get(position(router)? as usize)?))).collect()
     }
 
     pub(super) fn position(&self, id: VertexId) -> Option<u32> {
