@@ -11,6 +11,7 @@
 //! | `lsdb` | the link-state database: ages, bounds | every LSA |
 //! | `interface` | a tunnel: Hellos, intervals, the wish for a BFD session | the neighbour, delayed acknowledgments |
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
+//! | `degree` | the bound on the number of neighbours | |
 //! | `mismatch` | what the two ends of a link disagree on | the last mismatch of each kind |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | |
@@ -51,6 +52,7 @@
 //! - The first Hello of a neighbour makes it 2-Way although it does not list us yet: a tunnel exists only if both ends hear
 //!   each other. If it has not listed us after RxmtInterval, event 1-WayReceived follows as section 10.5 has it.
 //! - An MTU below ours is adopted, because stock routers insist on equality.
+//! - A router with as many neighbours as it wants stays below 2-Way with others (`degree`).
 //! - An interface has one neighbour: a tunnel has one peer. Another Router ID on it replaces the neighbour.
 //! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel
 //!   proves the neighbour better than a hop limit does.
