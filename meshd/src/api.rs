@@ -214,8 +214,30 @@ pub mod schema {
     pub const DONE: &str = "molt.done/1";
     /// Of `molt id`.
     pub const ID: &str = "molt.id/1";
+    /// Of `molt id delegate`.
+    pub const DELEGATION: &str = "molt.delegation/1";
     /// Of `molt wait`.
     pub const WAIT: &str = "molt.wait/1";
+}
+
+/// A delegation that was signed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Delegation {
+    /// [`schema::DELEGATION`].
+    pub schema: String,
+    /// What may be announced.
+    pub address: Ipv6Addr,
+    /// Identity key of the owner, base64.
+    pub owner: String,
+    /// Identity key of who may announce it, base64.
+    pub holder: String,
+    /// When it ends, in seconds since 1970.
+    pub expiry: u64,
+    /// Days until then.
+    pub days: u16,
+    /// The delegation for `[[delegation]]`, base64.
+    pub grant: String,
 }
 
 /// This node.

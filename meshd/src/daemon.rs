@@ -140,7 +140,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let node = load_node(&state, &config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
-            let belongings = belongings.or_else(|lock| Belongings::make(options, &config, &node, lock))?;
+            let belongings = match belongings {
+                Ok(inherited) => {
+                    inherited.adapt(&config, &node)?;
+                    inherited
+                }
+                Err(lock) => Belongings::make(options, &config, &node, lock)?,
+            };
             let options = options.clone();
             let (daemon, reports) =
                 Daemon::start(options, config, state, node, program, belongings, handover)?;
@@ -168,7 +174,7 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
     let config = Config::read(&options.config)?;
     match StateDir::open(&options.state_dir)?.load() {
         Err(StateError::Missing(_)) => Ok(()),
-        loaded => check_proof_of_work(&loaded?, &config),
+        loaded => check_node(&loaded?, &config),
     }
 }
 
@@ -180,11 +186,22 @@ fn load_node(state: &StateDir, config: &Config) -> anyhow::Result<NodeState> {
         }
         loaded => loaded?,
     };
-    check_proof_of_work(&node, config)?;
+    check_node(&node, config)?;
     Ok(node)
 }
 
-fn check_proof_of_work(node: &NodeState, config: &Config) -> anyhow::Result<()> {
+/// Whether the node may be what the configuration says.
+fn check_node(node: &NodeState, config: &Config) -> anyhow::Result<()> {
+    for delegation in &config.delegations {
+        let grant = delegation.grant.grant();
+        anyhow::ensure!(
+            grant.holder == *node.identity.key(),
+            "[[delegation]] of {} is for the node with identity key {}; this one has {}",
+            grant.address,
+            grant.holder,
+            node.identity.key()
+        );
+    }
     let bits = proof_of_work_bits(node.identity.key());
     anyhow::ensure!(
         bits >= config.network.pow_bits,
@@ -207,7 +224,8 @@ impl Daemon {
     ) -> anyhow::Result<(Self, mpsc::Receiver<bgp::Report>)> {
         let Belongings { device, sockets, listener, lock } = belongings;
         let listen = sockets.local_addrs();
-        let addresses: Vec<Ipv6Addr> = node.addresses().into_iter().map(MeshAddr::ip).collect();
+        let own = node.addresses().into_iter().map(MeshAddr::ip);
+        let addresses: Vec<Ipv6Addr> = own.chain(config.lent()).collect();
         let interface = device.name().to_owned();
         let clock = Clock::start();
         let link_local = node.identity.link_local();
@@ -245,6 +263,7 @@ impl Daemon {
                 ospf: config.ospf.clone(),
                 bfd: config.bfd.session(),
                 external: config.network.external.clone(),
+                delegations: config.delegations.iter().map(|it| it.grant.clone()).collect(),
                 bgp: speaker,
                 seed: seeds[1],
                 handover,

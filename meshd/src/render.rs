@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use crate::api::{
-    Bfd, Counters, Id, NextHop, OspfDatabase, OspfEvents, OspfInterfaces, OspfNeighbors, OspfSpfLog, Peers,
-    ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
+    Bfd, Counters, Delegation, Id, NextHop, OspfDatabase, OspfEvents, OspfInterfaces, OspfNeighbors,
+    OspfSpfLog, Peers, ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
 };
 
 mod bgp;
@@ -559,6 +559,15 @@ pub fn id(id: &Id) -> String {
         }
     }
     text
+}
+
+/// `molt id delegate`
+#[must_use]
+pub fn delegation(delegation: &Delegation) -> String {
+    let Delegation { address, owner, holder, days, grant, .. } = delegation;
+    format!(
+        "# {address} of {owner},\n# lent for {days} days to {holder}\n[[delegation]]\ngrant = \"{grant}\"\n"
+    )
 }
 
 /// One line of `molt ping`.

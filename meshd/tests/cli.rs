@@ -207,6 +207,27 @@ fn what_is_no_identity_has_no_address() {
 }
 
 #[test]
+fn what_is_lent_is_an_anycast_address_or_a_containers() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().to_str().unwrap();
+    let made = prints_json(&["id", "new", "--json", "--state-dir", state]);
+    let key = made["identity-key"].as_str().unwrap();
+    let delegate =
+        |what: &[&'static str]| [&["id", "delegate"], what, &["--to", key, "--state-dir", state]].concat();
+    let container = prints_json(&[delegate(&["--container", "1"]), vec!["--json", "--days", "2"]].concat());
+    assert_eq!(
+        (&container["owner"], &container["holder"], &container["days"]),
+        (&json!(key), &json!(key), &json!(2))
+    );
+    let text = prints(&delegate(&["fd00:6d6f:6c74::1:53"]));
+    assert!(text.contains("[[delegation]]\ngrant = \""), "{text}");
+    assert!(fails(&delegate(&[DERIVED[3].1]), 1).contains("no anycast address"));
+    for wrong in [&[][..], &["fd00:6d6f:6c74::1:53", "--container", "1"], &["--container", "65536"]] {
+        fails(&delegate(wrong), 2);
+    }
+}
+
+#[test]
 fn without_a_daemon_every_question_exits_with_3() {
     let dir = TempDir::new().unwrap();
     let socket = nowhere(&dir);
@@ -264,10 +285,11 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 24] = [
+const OPTIONS: [(&str, &[&str]); 25] = [
     ("id", &[]),
     ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
     ("id show", &["--state-dir <DIR>"]),
+    ("id delegate", &["[ADDR]", "--container <INDEX>", "--to <KEY>", "--days <DAYS>", "--state-dir <DIR>"]),
     ("id derive", &["<IDENTITY>"]),
     ("status", &[]),
     ("peers", &[]),

@@ -116,6 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Device::create(&DeviceConfig {
         name: name.clone(),
         addresses: vec![address.parse()?],
+        lent: Vec::new(),
         routes: vec![route.parse()?],
         mtu: 1280,
     })?;

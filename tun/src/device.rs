@@ -3,15 +3,16 @@
 //! It carries IPv6 only, and nothing that the host did not mean to send: no link-local address, no duplicate address
 //! detection, no router solicitation. It goes away with the process.
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::{fs, thread};
 
 use futures_util::TryStreamExt;
 use molt_mesh::Prefix;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
 };
@@ -35,6 +36,9 @@ pub struct DeviceConfig {
     pub name: String,
     /// Addresses of this node, each of which becomes a /128 of the interface.
     pub addresses: Vec<Ipv6Addr>,
+    /// Addresses that others lend to this node. The host answers at them, and takes none of them as the source of what it
+    /// begins (they are deprecated, RFC 4862 section 5.5.4).
+    pub lent: Vec<Ipv6Addr>,
     /// What is reached through the interface.
     pub routes: Vec<Prefix>,
     /// Longest packet in bytes, at least 1,280.
@@ -98,20 +102,11 @@ impl Device {
         if !name_is_valid(&config.name) {
             return Err(DeviceError::Name(config.name.clone()));
         }
-        // Netlink is asynchronous here and a few round trips long. A thread of its own lets both a plain program and one
-        // inside of a tokio runtime call this.
-        thread::scope(|scope| {
-            let create = || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-                let runtime = runtime.map_err(os("start a runtime"))?;
-                runtime.block_on(create(config))
-            };
-            scope.spawn(create).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        on_a_thread(create(config))
     }
 
-    /// Takes over the interface that [`create`](Self::create) made in the process before this one, as it is: addresses,
-    /// routes and what the host has queued stay.
+    /// Takes over the interface that [`create`](Self::create) made in the process before this one, as it is: routes, what the
+    /// host has queued, and addresses until [`set_addresses`](Self::set_addresses).
     ///
     /// # Errors
     /// If the descriptor is anything else than such an interface of this name.
@@ -126,6 +121,22 @@ impl Device {
         let udp_offload =
             sys::set_tun_offloads(fd.as_fd()).map_err(os("set the offloads of the TUN interface"))?;
         Ok(Self { fd, name: name.to_owned(), udp_offload })
+    }
+
+    /// Gives the interface the addresses of `config`, and takes all others from it. Those it has already are not touched.
+    ///
+    /// # Errors
+    /// [`DeviceError`] says what the operator can do.
+    pub fn set_addresses(&self, config: &DeviceConfig) -> Result<(), DeviceError> {
+        on_a_thread(async {
+            let (connection, netlink, _) =
+                rtnetlink::new_connection().map_err(os("open a netlink socket"))?;
+            tokio::spawn(connection);
+            let found = netlink.link().get().match_name(self.name.clone()).execute().try_next().await;
+            let link = found.map_err(netlink_failed("look for the interface"))?;
+            let link = link.ok_or_else(|| os("look for the interface")(io::ErrorKind::NotFound.into()))?;
+            assign(&netlink, link.header.index, config).await
+        })
     }
 
     /// The name of the interface.
@@ -168,6 +179,18 @@ fn name_is_valid(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
 }
 
+/// Netlink is asynchronous here and a few round trips long. A thread of its own lets both a plain program and one inside of a
+/// tokio runtime call this.
+fn on_a_thread<T: Send>(work: impl Future<Output = Result<T, DeviceError>> + Send) -> Result<T, DeviceError> {
+    thread::scope(|scope| {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            runtime.map_err(os("start a runtime"))?.block_on(work)
+        };
+        scope.spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
     let (connection, netlink, _) = rtnetlink::new_connection().map_err(os("open a netlink socket"))?;
     tokio::spawn(connection);
@@ -187,13 +210,7 @@ async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
         .append_extra_attribute(LinkAttribute::TxQueueLen(QUEUE_LEN))
         .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silent]));
     netlink.link().set(link.build()).execute().await.map_err(netlink_failed("configure the interface"))?;
-    for address in &config.addresses {
-        let mut request = netlink.address().add(index, (*address).into(), 128);
-        let message = request.message_mut();
-        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
-        message.attributes.push(AddressAttribute::Flags(flags));
-        request.execute().await.map_err(netlink_failed("add an address to the interface"))?;
-    }
+    assign(&netlink, index, config).await?;
     let up = LinkUnspec::new_with_index(index).up().build();
     netlink.link().set(up).execute().await.map_err(netlink_failed("set the interface up"))?;
     for prefix in &config.routes {
@@ -207,6 +224,44 @@ async fn create(config: &DeviceConfig) -> Result<Device, DeviceError> {
         })?;
     }
     Ok(device)
+}
+
+/// Makes the addresses of an interface those of `config`.
+async fn assign(netlink: &rtnetlink::Handle, index: u32, config: &DeviceConfig) -> Result<(), DeviceError> {
+    let mut present = BTreeSet::new();
+    let mut listed = netlink.address().get().set_link_index_filter(index).execute();
+    while let Some(message) = listed.try_next().await.map_err(netlink_failed("list the addresses"))? {
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V6(address)) => Some(*address),
+            _ => None,
+        });
+        match address {
+            Some(address) if config.addresses.contains(&address) || config.lent.contains(&address) => {
+                present.insert(address);
+            }
+            Some(_) => netlink
+                .address()
+                .del(message)
+                .execute()
+                .await
+                .map_err(netlink_failed("take an address from the interface"))?,
+            None => {}
+        }
+    }
+    let own = config.addresses.iter().map(|address| (*address, false));
+    let lent = config.lent.iter().map(|address| (*address, true));
+    for (address, is_lent) in own.chain(lent).filter(|(address, _)| !present.contains(address)) {
+        let mut request = netlink.address().add(index, address.into(), 128);
+        let attributes = &mut request.message_mut().attributes;
+        attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
+        if is_lent {
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+            attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        }
+        request.execute().await.map_err(netlink_failed("add an address to the interface"))?;
+    }
+    Ok(())
 }
 
 /// The interface, not yet up, and its index.

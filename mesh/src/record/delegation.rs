@@ -1,12 +1,17 @@
 //! Delegation: the owner of an address lets somebody announce it.
 
+use std::fmt;
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::addr::{MeshAddr, TrustClass};
 use crate::codec::{Reader, Short, Writer};
 use crate::key::{Identity, IdentityKey};
-use crate::sign::{Context, SIGNATURE_LEN, Signed, Verifier};
+use crate::sign::{Context, SIGNATURE_LEN, Signed, Strict, Verifier};
 
 /// Length of a delegation in bytes; several may stand one behind the other.
 pub const DELEGATION_LEN: usize = 4 + 32 + 16 + 32 + 8 + 8 + SIGNATURE_LEN;
@@ -46,6 +51,9 @@ pub enum DelegationReject {
     /// Its length is not that of a delegation.
     #[error("length of the delegation")]
     Length,
+    /// Text that is not base64.
+    #[error("the delegation is not base64")]
+    NotBase64,
     /// The signature is not the owner's.
     #[error("signature of the delegation")]
     Signature,
@@ -125,5 +133,22 @@ impl Delegation {
     #[must_use]
     pub const fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
+    }
+}
+
+/// Base64, to be pasted.
+impl fmt::Display for Delegation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(&self.bytes))
+    }
+}
+
+/// What [`Display`](fmt::Display) wrote; the signature is checked.
+impl FromStr for Delegation {
+    type Err = DelegationReject;
+
+    fn from_str(text: &str) -> Result<Self, DelegationReject> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|_| DelegationReject::NotBase64)?;
+        Self::verify(&bytes, &Strict)
     }
 }

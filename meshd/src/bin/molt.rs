@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use meshd::api::{self, Request, schema};
 use meshd::client::{Client, ClientError, exit};
 use meshd::handover::GRACE;
 use meshd::render;
 use meshd::state::{DEFAULT_STATE_DIR, NodeState, StateDir};
-use molt_mesh::{AgentId, IdentityKey, MeshAddr};
+use molt_mesh::record::Grant;
+use molt_mesh::{AgentId, Identity, IdentityKey, MESH_PREFIX, MeshAddr, TrustClass};
+use molt_tun::Clock;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -97,6 +100,25 @@ enum IdCommand {
     /// Show the identity of a state directory
     Show {
         /// Where it is kept
+        #[arg(long, default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
+        state_dir: PathBuf,
+    },
+    /// Lend an address of ours to another node: a container's, or an anycast address. Prints what that node's configuration needs
+    #[command(group(clap::ArgGroup::new("what").required(true)))]
+    Delegate {
+        /// An anycast address, such as fd00:6d6f:6c74::1:53. Nodes use it whose [[origin]] names our identity key
+        #[arg(group = "what", value_name = "ADDR")]
+        address: Option<Ipv6Addr>,
+        /// The address of our container of this number
+        #[arg(long, group = "what", value_name = "INDEX")]
+        container: Option<u16>,
+        /// Identity key of the node that may announce it
+        #[arg(long, value_name = "KEY")]
+        to: IdentityKey,
+        /// For how long. The node that holds it needs another before it ends
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
+        days: u16,
+        /// Where the identity that signs is kept
         #[arg(long, default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
         state_dir: PathBuf,
     },
@@ -389,6 +411,11 @@ fn id(cli: &Cli, command: &IdCommand) -> anyhow::Result<()> {
         }
         IdCommand::Show { state_dir } => describe(&StateDir::open(state_dir)?.load()?),
         IdCommand::Derive { identity } => derive(identity)?,
+        IdCommand::Delegate { address, container, to, days, state_dir } => {
+            let node = StateDir::open(state_dir)?.load()?;
+            let signed = delegate(&node.identity, *address, container.unwrap_or(0), *to, *days)?;
+            return print(cli, serde_json::to_value(&signed)?, render::delegation);
+        }
     };
     print(cli, serde_json::to_value(&id)?, render::id)
 }
@@ -407,6 +434,35 @@ fn describe(node: &NodeState) -> api::Id {
         wireguard_key: Some(node.identity.node_public().to_string()),
         router_id: Some(node.identity.router_id(node.draw).to_string()),
     }
+}
+
+/// The delegation of an anycast address, or without one of a container's.
+fn delegate(
+    identity: &Identity,
+    anycast: Option<Ipv6Addr>,
+    container: u16,
+    holder: IdentityKey,
+    days: u16,
+) -> anyhow::Result<api::Delegation> {
+    let address = match anycast {
+        Some(address) => MeshAddr::new(address)
+            .filter(|address| address.class() == TrustClass::Infrastructure)
+            .with_context(|| format!("{address} is no anycast address: they are in {MESH_PREFIX} with a seventh group below 1000"))?,
+        None => MeshAddr::of_container(identity.key(), container),
+    };
+    let unix_ms = Clock::start().unix_ms_at_start();
+    let expiry = unix_ms / 1000 + u64::from(days) * 86_400;
+    // Rises because time does: of two delegations of a container the later one counts.
+    let grant = Grant { owner: *identity.key(), index: container, address, holder, seq: unix_ms, expiry };
+    Ok(api::Delegation {
+        schema: schema::DELEGATION.into(),
+        address: address.ip(),
+        owner: grant.owner.to_string(),
+        holder: holder.to_string(),
+        expiry,
+        days,
+        grant: grant.sign(identity)?.to_string(),
+    })
 }
 
 fn derive(identity: &str) -> anyhow::Result<api::Id> {

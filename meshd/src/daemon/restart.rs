@@ -77,13 +77,13 @@ impl Belongings {
     ) -> anyhow::Result<Self> {
         let listener = server::bind(&options.socket)?;
         let sockets = Sockets::bind(config.underlay.listen)?;
-        let device = Device::create(&DeviceConfig {
-            name: config.tun.name.clone(),
-            addresses: node.addresses().into_iter().map(molt_mesh::MeshAddr::ip).collect(),
-            routes: [&[MESH_PREFIX], config.network.external.as_slice()].concat(),
-            mtu: molt_mesh::port::TUNNEL_MTU as u32,
-        })?;
+        let device = Device::create(&device_config(config, node))?;
         Ok(Self { device, sockets, listener, lock })
+    }
+
+    /// What was inherited becomes what the configuration says.
+    pub(super) fn adapt(&self, config: &Config, node: &NodeState) -> anyhow::Result<()> {
+        Ok(self.device.set_addresses(&device_config(config, node))?)
     }
 
     /// What the process before this one left, if there was one.
@@ -110,6 +110,16 @@ impl Belongings {
         let others =
             [("tun", self.device.as_fd()), ("control", self.listener.as_fd()), ("lock", self.lock.as_fd())];
         others.into_iter().chain(sockets)
+    }
+}
+
+fn device_config(config: &Config, node: &NodeState) -> DeviceConfig {
+    DeviceConfig {
+        name: config.tun.name.clone(),
+        addresses: node.addresses().into_iter().map(molt_mesh::MeshAddr::ip).collect(),
+        lent: config.lent(),
+        routes: [&[MESH_PREFIX], config.network.external.as_slice()].concat(),
+        mtu: molt_mesh::port::TUNNEL_MTU as u32,
     }
 }
 

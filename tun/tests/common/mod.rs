@@ -49,6 +49,7 @@ pub(crate) fn config() -> DeviceConfig {
     DeviceConfig {
         name: "molt0".to_owned(),
         addresses: vec![HERE],
+        lent: Vec::new(),
         routes: vec![molt_mesh::MESH_PREFIX],
         mtu: 1280,
     }
