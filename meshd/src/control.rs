@@ -10,10 +10,11 @@
 //! configuration      ─► add, update     └──────┘  Output::FibChanged      ─► Command::Fib
 //! ```
 //!
-//! `control/inter_mesh.rs` does the same for BGP, and puts what both know into one forwarding table.
+//! `control/peers.rs` makes the neighbours those of the configuration. `control/inter_mesh.rs` does the same as this file for
+//! BGP, and puts what both know into one forwarding table.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,20 +24,19 @@ use molt_mesh::sign::Verifier;
 use molt_mesh::{Fib, Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
 use molt_routing::bgp::{self, Bgp};
 use molt_routing::ospf::origin::{Member, Right};
-use molt_routing::ospf::{
-    self, BfdEvent, LinkConfig as OspfLink, Ospf, RestartHelper, State as NeighborState,
-};
-use molt_tun::{BfdChange, Command, Event, LinkConfig, MAX_LINKS, ProbeReply, Snapshot};
+use molt_routing::ospf::{self, BfdEvent, Ospf, RestartHelper, State as NeighborState};
+use molt_tun::{BfdChange, Command, Event, ProbeReply, Snapshot};
 use tracing::{debug, error, info, warn};
 
 use crate::config;
 use crate::handover::Handover;
 
+mod inter_mesh;
+mod peers;
 mod restart;
 
+pub use peers::{Peer, PeerChanges, PeerConfig};
 pub use restart::Restart;
-
-mod inter_mesh;
 
 /// Everything the control plane must know about this node.
 #[derive(Debug, Clone)]
@@ -71,36 +71,6 @@ pub struct ControlConfig {
     pub seed: u64,
     /// What the process before this one left, if this is a graceful restart.
     pub handover: Option<Handover>,
-}
-
-/// A neighbour as configured, with its endpoint resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerConfig {
-    /// Its WireGuard key.
-    pub key: NodePublic,
-    /// Preshared key.
-    pub preshared: Option<[u8; 32]>,
-    /// Where to reach it.
-    pub endpoint: Option<SocketAddr>,
-    /// Cost of the link; `None` for the default.
-    pub cost: Option<u16>,
-    /// A stock router, and what it may announce.
-    pub stock: Option<Vec<Prefix>>,
-    /// A border of another mesh, and its address.
-    pub border: Option<Ipv6Addr>,
-}
-
-/// A neighbour as it is.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// As configured.
-    pub config: PeerConfig,
-    /// Where it was last heard.
-    pub endpoint: Option<SocketAddr>,
-    /// Whether a handshake was ever completed.
-    pub established: bool,
-    /// What BFD said last.
-    pub bfd: Option<BfdChange>,
 }
 
 /// What the owner of the control plane is told.
@@ -368,118 +338,6 @@ impl Control {
         self.durations.iter().find(|(run, _)| *run == at).map(|(_, took)| *took)
     }
 
-    /// Makes the neighbours those of `wanted`: new ones are added, missing ones removed, changed ones changed without
-    /// dropping their tunnel unless the preshared key is another, or what is behind it. Returns how many were added, changed and removed.
-    pub fn set_peers(&mut self, wanted: Vec<PeerConfig>, now: Time) -> PeerChanges {
-        let mut changes = PeerChanges::default();
-        let gone: Vec<LinkId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !wanted.iter().any(|config| config.key == peer.config.key))
-            .map(|(link, _)| *link)
-            .collect();
-        for link in gone {
-            self.remove_peer(link, now);
-            changes.removed += 1;
-        }
-        for config in wanted {
-            match self.link_of(&config.key) {
-                None => {
-                    if self.add_peer(config, now).is_some() {
-                        changes.added += 1;
-                    }
-                }
-                Some(link) => {
-                    if self.update_peer(link, config, now) {
-                        changes.changed += 1;
-                    }
-                }
-            }
-        }
-        changes
-    }
-
-    fn add_peer(&mut self, config: PeerConfig, now: Time) -> Option<LinkId> {
-        // RFC 5187 section 3.2: a router that restarts has the Interface IDs it had.
-        let handed = self.handed_links().get(&config.key).copied();
-        let kept: BTreeSet<LinkId> = self.handed_links().values().map(|handed| handed.link).collect();
-        let free = |link: &LinkId| !self.peers.contains_key(link);
-        let mut new =
-            (1..=MAX_LINKS).filter_map(LinkId::new).filter(|link| free(link) && !kept.contains(link));
-        let Some(link) = handed.map(|handed| handed.link).filter(free).or_else(|| new.next()) else {
-            warn!(key = %config.key, "no room for another neighbour");
-            return None;
-        };
-        // Where it was last heard, if it has moved.
-        let endpoint = handed.and_then(|handed| handed.endpoint).or(config.endpoint);
-        self.commands.push_back(Command::AddLink(LinkConfig {
-            link,
-            remote: config.key,
-            preshared: config.preshared,
-            endpoint,
-            foreign: config.border.is_some(),
-        }));
-        if handed.is_some_and(|handed| handed.forwarding && handed.link == link) {
-            self.commands.push_back(Command::Forwarding(link, true));
-        }
-        if config.border.is_none() {
-            self.ospf.add_link(self.ospf_link(link, &config), now);
-        }
-        let peer = Peer { endpoint, config, established: false, bfd: None };
-        self.peers.insert(link, peer);
-        self.drain(now);
-        Some(link)
-    }
-
-    fn remove_peer(&mut self, link: LinkId, now: Time) {
-        self.ospf.remove_link(link, now);
-        self.drain(now);
-        self.commands.push_back(Command::RemoveLink(link));
-        self.fib_changed |= self.peers.remove(&link).is_some_and(|peer| peer.config.border.is_some());
-        self.full.remove(&link);
-        self.drain(now);
-    }
-
-    fn update_peer(&mut self, link: LinkId, config: PeerConfig, now: Time) -> bool {
-        let Some(peer) = self.peers.get(&link) else { return false };
-        if peer.config == config {
-            return false;
-        }
-        if (peer.config.preshared, peer.config.border) != (config.preshared, config.border) {
-            self.remove_peer(link, now);
-            return self.add_peer(config, now).is_some();
-        }
-        if let Some(endpoint) = config.endpoint.filter(|endpoint| peer.config.endpoint != Some(*endpoint)) {
-            self.set_endpoint(link, endpoint);
-        }
-        self.ospf.update_link(self.ospf_link(link, &config), now);
-        self.fib_changed |= config.border.is_some();
-        if let Some(peer) = self.peers.get_mut(&link) {
-            peer.config = config;
-        }
-        self.drain(now);
-        true
-    }
-
-    /// Tries another place to reach a neighbour.
-    pub fn set_endpoint(&mut self, link: LinkId, endpoint: SocketAddr) {
-        if let Some(peer) = self.peers.get_mut(&link) {
-            peer.endpoint = Some(endpoint);
-            self.commands.push_back(Command::Endpoint(link, endpoint));
-        }
-    }
-
-    fn ospf_link(&self, link: LinkId, config: &PeerConfig) -> OspfLink {
-        OspfLink {
-            link,
-            cost: config.cost.unwrap_or(self.config.ospf.cost),
-            local: self.config.link_local,
-            mtu: TUNNEL_MTU,
-            stock: config.stock.is_some(),
-            allow: config.stock.clone().unwrap_or_default(),
-        }
-    }
-
     /// Takes what the packet core reports.
     pub fn handle_event(&mut self, event: Event, now: Time) {
         match event {
@@ -695,19 +553,6 @@ const RECORD_LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// The time of day is slewed all the time; a record is signed anew when it is set.
 const CLOCK_STEP: Duration = Duration::from_secs(60);
 
-/// What a reload did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PeerChanges {
-    /// New neighbours.
-    pub added: usize,
-    /// Neighbours whose cost, endpoint or rights changed.
-    pub changed: usize,
-    /// Neighbours that are gone.
-    pub removed: usize,
-}
-
 /// RxmtInterval on the mesh. RFC 2328 appendix C.3 leaves it to the operator and names 5 s for a LAN; a tunnel's round
 /// trip is far below 1 s, and a lost packet then costs 1 s of convergence, not 5.
 const RXMT_INTERVAL: Duration = Duration::from_secs(1);
-
-const TUNNEL_MTU: u16 = molt_mesh::port::TUNNEL_MTU as u16;
