@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | [`consts`] | the numbers | |
 //! | [`message`] | framing, OPEN, NOTIFICATION (RFC 4271 sections 4 and 6) | |
-//! | [`update`] | UPDATE and path attributes, RFC 7606 | |
+//! | [`path`] | path attributes (section 5) | |
+//! | [`update`] | UPDATE, RFC 7606 | |
 //! | [`fsm`] | the state machine as a table (section 8) | |
 //! | `session` | connections, timers, collisions (6.8) | the connections of each peer |
 //! | [`policy`] | what comes in and goes out (RFC 8212) | |
@@ -49,6 +50,7 @@ pub mod consts;
 pub mod decision;
 pub mod fsm;
 pub mod message;
+pub mod path;
 pub mod policy;
 mod rib;
 mod session;
@@ -236,7 +238,7 @@ impl Bgp {
                 Some(_) => {}
             }
         }
-        self.settle(now);
+        self.decide();
     }
 
     /// Ends all sessions and starts none.
@@ -246,38 +248,38 @@ impl Bgp {
         for peer in peers {
             self.stop_peer(peer, message::Notification::SHUTDOWN, now);
         }
-        self.settle(now);
+        self.decide();
     }
 
     /// A connection is open. `false` if there is no use for it: close it.
     #[must_use]
     pub fn handle_connected(&mut self, peer: Ipv6Addr, side: Side, now: Time) -> bool {
         let wanted = !self.stopped && self.connected(peer, side, now);
-        self.settle(now);
+        self.decide();
         wanted
     }
 
     /// Takes what was received on a connection.
     pub fn handle_bytes(&mut self, peer: Ipv6Addr, side: Side, bytes: &[u8], now: Time) {
         self.received(peer, side, bytes, now);
-        self.settle(now);
+        self.decide();
     }
 
     /// A connection was closed by the peer, failed, or could not be opened.
     pub fn handle_closed(&mut self, peer: Ipv6Addr, side: Side, now: Time) {
         self.closed(peer, side, now);
-        self.settle(now);
+        self.decide();
     }
 
     /// Takes news of a BFD session that [`Output::Bfd`] asked for.
     pub fn handle_bfd(&mut self, peer: Ipv6Addr, event: BfdEvent, now: Time) {
         self.bfd_event(peer, event, now);
-        self.settle(now);
+        self.decide();
     }
 
     /// Tells what the interior cost of each next hop is, `None` if there is no way to it. To be called when the routes of
     /// the mesh have changed, and after [`Output::NextHopsChanged`].
-    pub fn update_next_hops(&mut self, resolve: impl Fn(Ipv6Addr) -> Option<u32>, now: Time) {
+    pub fn update_next_hops(&mut self, resolve: impl Fn(Ipv6Addr) -> Option<u32>) {
         let mut changed = BTreeSet::new();
         for (next_hop, metric) in &mut self.next_hops {
             let resolved = resolve(*next_hop);
@@ -287,13 +289,13 @@ impl Bgp {
             }
         }
         self.next_hops_changed(&changed);
-        self.settle(now);
+        self.decide();
     }
 
     /// Runs every timer that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.run_timers(now);
-        self.settle(now);
+        self.decide();
     }
 
     /// What the owner must do next; call until `None`.
@@ -322,11 +324,6 @@ impl Bgp {
     #[must_use]
     pub fn has_peer(&self, peer: Ipv6Addr) -> bool {
         self.peers.contains_key(&peer)
-    }
-
-    /// Brings the consequences of an input to an end.
-    fn settle(&mut self, now: Time) {
-        self.decide(now);
     }
 
     fn remove_peer(&mut self, peer: Ipv6Addr, now: Time) {

@@ -111,18 +111,7 @@ impl Rig {
             seed: 1,
         });
         let mut rig = Self { bgp, now: Time::from_millis(1) };
-        let accept = Rule {
-            prefix: None,
-            as_path_contains: None,
-            originated_by: None,
-            community: None,
-            accept: true,
-            local_pref: None,
-            med: None,
-            prepend: 0,
-            add_communities: Vec::new(),
-        };
-        let policy = Policy(vec![accept]);
+        let policy = Policy(vec![Rule::ACCEPT]);
         let peer = PeerConfig {
             address: PEER,
             asn: PEER_AS,
@@ -168,7 +157,7 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.bgp.poll_output() {
             match output {
-                Output::NextHopsChanged => self.bgp.update_next_hops(|_| Some(1), self.now),
+                Output::NextHopsChanged => self.bgp.update_next_hops(|_| Some(1)),
                 Output::Send { bytes, .. } => {
                     let read = split(&bytes, true).expect("our own message");
                     assert!(matches!(read, Some((_, length)) if length == bytes.len()), "{bytes:02x?}");

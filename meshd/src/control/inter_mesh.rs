@@ -146,7 +146,7 @@ impl Control {
         let mut bgp = self.bgp.take();
         let mut builder = FibBuilder::onto(&inside);
         if let Some(bgp) = &mut bgp {
-            bgp.update_next_hops(|next_hop| self.cost_of(&inside, next_hop), now);
+            bgp.update_next_hops(|next_hop| self.cost_of(&inside, next_hop));
             let mut externals = Vec::new();
             for route in bgp.routes() {
                 builder.via(route.prefix, &links_to(&inside, &route.next_hops));

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::consts::DEFAULT_LOCAL_PREF;
-use super::update::Path;
+use super::path::Path;
 
 /// A route that may be used.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ fn keep_least<K: Ord>(left: &mut Vec<&Candidate<'_>>, key: impl Fn(&Candidate<'_
 
 #[cfg(test)]
 mod tests {
-    use super::super::update::{AsPath, Origin, Segment};
+    use super::super::path::{AsPath, Origin, Segment};
     use super::*;
 
     fn path(numbers: &[u32]) -> Path {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use molt_mesh::Prefix;
 
-use super::update::{LargeCommunity, Path};
+use super::path::{LargeCommunity, Path};
 
 /// Rules in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,6 +81,19 @@ impl Policy {
 }
 
 impl Rule {
+    /// Accepts every route as it is.
+    pub const ACCEPT: Self = Self {
+        prefix: None,
+        as_path_contains: None,
+        originated_by: None,
+        community: None,
+        accept: true,
+        local_pref: None,
+        med: None,
+        prepend: 0,
+        add_communities: Vec::new(),
+    };
+
     fn matches(&self, prefix: &Prefix, path: &Path) -> bool {
         self.prefix.is_none_or(|it| it.matches(prefix))
             && self.as_path_contains.is_none_or(|asn| path.as_path.contains(asn))
@@ -131,20 +144,8 @@ impl fmt::Display for Community {
 mod tests {
     use std::net::Ipv6Addr;
 
-    use super::super::update::{AsPath, Segment};
+    use super::super::path::{AsPath, Segment};
     use super::*;
-
-    const ACCEPT: Rule = Rule {
-        prefix: None,
-        as_path_contains: None,
-        originated_by: None,
-        community: None,
-        accept: true,
-        local_pref: None,
-        med: None,
-        prepend: 0,
-        add_communities: Vec::new(),
-    };
 
     fn path() -> Path {
         let as_path = AsPath(vec![Segment::Sequence(vec![10, 20, 30])]);
@@ -167,12 +168,12 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_decides() {
-        let reject = Rule { accept: false, ..ACCEPT };
+        let reject = Rule { accept: false, ..Rule::ACCEPT };
         let policy = |rules: &[Rule]| Policy(rules.to_vec()).apply(&prefix("fd12::/48"), &path(), 1);
-        assert!(policy(&[ACCEPT, reject.clone()]).is_some());
-        assert!(policy(&[reject.clone(), ACCEPT]).is_none());
+        assert!(policy(&[Rule::ACCEPT, reject.clone()]).is_some());
+        assert!(policy(&[reject.clone(), Rule::ACCEPT]).is_none());
         let elsewhere = PrefixMatch { within: prefix("fd13::/16"), ge: 16, le: 128 };
-        assert!(policy(&[Rule { prefix: Some(elsewhere), ..reject }, ACCEPT]).is_some());
+        assert!(policy(&[Rule { prefix: Some(elsewhere), ..reject }, Rule::ACCEPT]).is_some());
     }
 
     #[test]
@@ -180,19 +181,19 @@ mod tests {
         let within = |text, ge, le| Some(PrefixMatch { within: prefix(text), ge, le });
         let passes = |rule: Rule| Policy(vec![rule]).apply(&prefix("fd12::/48"), &path(), 1).is_some();
         for (rule, expected) in [
-            (Rule { prefix: within("fd12::/48", 48, 48), ..ACCEPT }, true),
-            (Rule { prefix: within("fd12::/16", 40, 48), ..ACCEPT }, true),
-            (Rule { prefix: within("fd12::/16", 16, 47), ..ACCEPT }, false),
-            (Rule { prefix: within("fd12::/16", 49, 128), ..ACCEPT }, false),
-            (Rule { prefix: within("fd12::/56", 0, 128), ..ACCEPT }, false),
-            (Rule { as_path_contains: Some(20), ..ACCEPT }, true),
-            (Rule { as_path_contains: Some(21), ..ACCEPT }, false),
-            (Rule { originated_by: Some(30), ..ACCEPT }, true),
-            (Rule { originated_by: Some(20), ..ACCEPT }, false),
-            (Rule { community: Some(Community::Plain(5)), ..ACCEPT }, true),
-            (Rule { community: Some(Community::Plain(6)), ..ACCEPT }, false),
-            (Rule { community: Some(Community::Large([1, 2, 3])), ..ACCEPT }, true),
-            (Rule { community: Some(Community::Large([1, 2, 4])), ..ACCEPT }, false),
+            (Rule { prefix: within("fd12::/48", 48, 48), ..Rule::ACCEPT }, true),
+            (Rule { prefix: within("fd12::/16", 40, 48), ..Rule::ACCEPT }, true),
+            (Rule { prefix: within("fd12::/16", 16, 47), ..Rule::ACCEPT }, false),
+            (Rule { prefix: within("fd12::/16", 49, 128), ..Rule::ACCEPT }, false),
+            (Rule { prefix: within("fd12::/56", 0, 128), ..Rule::ACCEPT }, false),
+            (Rule { as_path_contains: Some(20), ..Rule::ACCEPT }, true),
+            (Rule { as_path_contains: Some(21), ..Rule::ACCEPT }, false),
+            (Rule { originated_by: Some(30), ..Rule::ACCEPT }, true),
+            (Rule { originated_by: Some(20), ..Rule::ACCEPT }, false),
+            (Rule { community: Some(Community::Plain(5)), ..Rule::ACCEPT }, true),
+            (Rule { community: Some(Community::Plain(6)), ..Rule::ACCEPT }, false),
+            (Rule { community: Some(Community::Large([1, 2, 3])), ..Rule::ACCEPT }, true),
+            (Rule { community: Some(Community::Large([1, 2, 4])), ..Rule::ACCEPT }, false),
         ] {
             assert_eq!(passes(rule.clone()), expected, "{rule:?}");
         }
@@ -205,7 +206,7 @@ mod tests {
             med: Some(7),
             prepend: 2,
             add_communities: vec![Community::Plain(4), Community::Plain(5), Community::Large([9, 9, 9])],
-            ..ACCEPT
+            ..Rule::ACCEPT
         };
         let path = Policy(vec![rule]).apply(&prefix("fd12::/48"), &path(), 99).unwrap();
         assert_eq!((path.local_pref, path.med), (Some(200), Some(7)));

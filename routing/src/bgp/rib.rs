@@ -7,8 +7,9 @@ use molt_mesh::{Prefix, Time};
 
 use super::consts::community;
 use super::decision::{Candidate, best};
+use super::path::Path;
 use super::session::Peer;
-use super::update::{Path, Update, announce, end_of_rib, withdraw};
+use super::update::{Update, announce, end_of_rib, withdraw};
 use super::view::Filtered;
 use super::{Bgp, Output, Route};
 
@@ -164,7 +165,7 @@ impl Bgp {
     }
 
     /// Section 9.1: chooses anew where something changed, and tells everybody.
-    pub(super) fn decide(&mut self, _now: Time) {
+    pub(super) fn decide(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
         if dirty.is_empty() {
             return;

@@ -27,22 +27,8 @@ fn asn(node: usize) -> u32 {
     4_200_000_001 + node as u32
 }
 
-fn accept() -> Rule {
-    Rule {
-        prefix: None,
-        as_path_contains: None,
-        originated_by: None,
-        community: None,
-        accept: true,
-        local_pref: None,
-        med: None,
-        prepend: 0,
-        add_communities: Vec::new(),
-    }
-}
-
 fn within(prefix: Prefix) -> Rule {
-    Rule { prefix: Some(PrefixMatch { within: prefix, ge: prefix.len(), le: prefix.len() }), ..accept() }
+    Rule { prefix: Some(PrefixMatch { within: prefix, ge: prefix.len(), le: prefix.len() }), ..Rule::ACCEPT }
 }
 
 fn peer(node: usize) -> PeerConfig {
@@ -50,8 +36,8 @@ fn peer(node: usize) -> PeerConfig {
         address: address(node),
         asn: asn(node),
         bfd: false,
-        import: Policy(vec![accept()]),
-        export: Policy(vec![accept()]),
+        import: Policy(vec![Rule::ACCEPT]),
+        export: Policy(vec![Rule::ACCEPT]),
         max_prefixes: 100,
     }
 }
@@ -181,7 +167,7 @@ impl Net {
     fn resolve(&mut self, node: usize) {
         let unreachable = self.unreachable.clone();
         let cost = |hop: Ipv6Addr| (!unreachable.contains(&hop)).then_some(10);
-        self.nodes[node].update_next_hops(cost, self.now);
+        self.nodes[node].update_next_hops(cost);
         self.settle();
     }
 

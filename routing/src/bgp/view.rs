@@ -7,8 +7,8 @@ use molt_mesh::{Prefix, Time};
 
 use super::Bgp;
 use super::fsm::State;
+use super::path::Path;
 pub use super::session::Counters;
-use super::update::Path;
 
 /// Why a route that was received is not considered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use molt_routing::bgp::path::Origin;
 use molt_routing::bgp::policy::Community;
-use molt_routing::bgp::update::Origin;
 use molt_routing::bgp::view::{PeerView, RouteView};
 
 use super::super::Daemon;

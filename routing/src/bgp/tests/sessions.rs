@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bgp::message::{Capabilities, GracefulRestart, Notification};
+use crate::bgp::path::Path;
 use crate::bgp::policy::Community;
 
 #[test]
@@ -92,7 +93,7 @@ fn rfc8212_without_policy_nothing_comes_in_and_nothing_goes_out() {
 fn a_mesh_in_the_middle_passes_routes_on_with_its_as_in_front_and_without_med() {
     let mut net = Net::with(3, &[(0, 1), (1, 2)], |node, peer| {
         if node == 0 {
-            let rule = Rule { med: Some(7), add_communities: vec![Community::Plain(99)], ..accept() };
+            let rule = Rule { med: Some(7), add_communities: vec![Community::Plain(99)], ..Rule::ACCEPT };
             peer.export = Policy(vec![rule]);
         }
     });
@@ -111,7 +112,7 @@ fn rfc1997_no_export_stays_with_whom_it_was_told() {
     let mut net = Net::with(3, &[(0, 1), (1, 2)], |node, peer| {
         if node == 0 {
             let no_export = Community::Plain(consts::community::NO_EXPORT);
-            peer.export = Policy(vec![Rule { add_communities: vec![no_export], ..accept() }]);
+            peer.export = Policy(vec![Rule { add_communities: vec![no_export], ..Rule::ACCEPT }]);
         }
     });
     net.run(10 * SECOND);
@@ -144,7 +145,7 @@ fn a_filtered_prefix_is_absent_and_shown_as_filtered() {
 fn of_two_ways_the_shorter_is_used_and_the_other_when_it_goes() {
     let mut net = Net::with(4, &[(0, 1), (0, 2), (1, 3), (2, 3)], |node, peer| {
         if node == 1 {
-            peer.export = Policy(vec![Rule { prepend: 2, ..accept() }]);
+            peer.export = Policy(vec![Rule { prepend: 2, ..Rule::ACCEPT }]);
         }
     });
     net.run(10 * SECOND);
@@ -226,7 +227,7 @@ fn restarting() -> Script {
     let capabilities = Capabilities { graceful_restart: Some(restart), ..open.capabilities };
     script.say(&message::Open { capabilities, ..open }.encode());
     script.say(&message::keepalive());
-    let mut path = update::Path::local(address(1));
+    let mut path = Path::local(address(1));
     path.as_path.prepend(asn(1), 1);
     for message in update::announce(&path, &[mesh(1), mesh(2)]) {
         script.say(&message);
@@ -255,7 +256,7 @@ fn rfc4724_4_2_routes_of_a_restarting_peer_stay_until_end_of_rib() {
     assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
     reconnect(&mut script, true);
     assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
-    let mut path = update::Path::local(address(1));
+    let mut path = Path::local(address(1));
     path.as_path.prepend(asn(1), 1);
     for message in update::announce(&path, &[mesh(1)]) {
         script.say(&message);

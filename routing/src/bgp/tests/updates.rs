@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::bgp::message::{Message, Notification, Open, Reject, split};
-use crate::bgp::update::{AsPath, Origin, Path, Segment, Update};
+use crate::bgp::path::{AsPath, Origin, Path, Segment};
+use crate::bgp::update::Update;
 
 const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
 /// AS 4200000002, the peer.
