@@ -9,22 +9,9 @@ use molt_routing::ospf::lsa::{LsType, LsaHeader, LsaKey};
 use molt_routing::ospf::packet::{Description, Hello, PacketBody};
 use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Output, Packet, Reject, State};
 
-use crate::rig::{Net, config, link, link_config, local, router_id};
+use crate::rig::{Net, config, hello, link, link_config, local, router_id};
 
 const MS: Duration = Duration::from_millis(1);
-
-fn hello(neighbors: Vec<RouterId>) -> Hello {
-    Hello {
-        interface: 2,
-        priority: 1,
-        options: options::ROUTER,
-        hello_interval: 10,
-        dead_interval: 40,
-        designated: RouterId(0),
-        backup: RouterId(0),
-        neighbors,
-    }
-}
 
 fn description(flags: u8, seq: u32) -> Description {
     Description { options: options::ROUTER, mtu: 1280, flags, seq, headers: Vec::new() }

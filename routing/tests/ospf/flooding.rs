@@ -97,15 +97,21 @@ fn section_13_step_5a_drops_within_min_ls_arrival_without_acknowledgment() {
     assert_eq!(net.header(0, opaque(1)).unwrap().seq, 2);
 }
 
-/// A newer LSA goes to every neighbour but its sender, at once, and older by InfTransDelay.
-#[test]
-fn section_13_step_5b_floods_at_once_to_all_but_the_sender() {
+/// Node 0, Full with 1 and 2, which exist only in what the test says from now on.
+fn between_two() -> Net {
     let mut net = Net::new(3, 0);
     net.connect(0, 1, 10);
     net.connect(0, 2, 10);
     net.run_for(Duration::from_secs(9));
     net.cut(0);
     net.cut(1);
+    net
+}
+
+/// A newer LSA goes to every neighbour but its sender, at once, and older by InfTransDelay.
+#[test]
+fn section_13_step_5b_floods_at_once_to_all_but_the_sender() {
+    let mut net = between_two();
     let since = net.sent.len();
     net.inject(0, 0, PacketBody::Update(vec![lsa(opaque(1), 1, 7)])).unwrap();
     let flooded = updates(&net.sent_since(since, 0, link(3)));
@@ -497,12 +503,7 @@ fn updates_fill_packets_and_none_is_larger_than_the_mtu() {
 /// RFC 4222: a neighbour that acknowledges nothing is not buried.
 #[test]
 fn rfc_4222_no_more_than_a_window_of_lsas_is_unacknowledged() {
-    let mut net = Net::new(3, 0);
-    net.connect(0, 1, 10);
-    net.connect(0, 2, 10);
-    net.run_for(Duration::from_secs(9));
-    net.cut(0);
-    net.cut(1);
+    let mut net = between_two();
     let since = net.sent.len();
     for first in (0..400u32).step_by(40) {
         let lsas = (first..first + 40).map(|id| lsa(opaque(id), 1, 0)).collect();

@@ -2,26 +2,12 @@
 
 use std::time::Duration;
 
-use molt_mesh::RouterId;
 use molt_mesh::ip6::ALL_SPF_ROUTERS;
 use molt_routing::ospf::consts::{description, options};
 use molt_routing::ospf::packet::{Description, Hello, PacketBody};
 use molt_routing::ospf::{Config, LinkConfig, Mismatch, Output, Packet, State};
 
-use crate::rig::{Net, config, link, link_config, local, router_id};
-
-fn hello() -> Hello {
-    Hello {
-        interface: 2,
-        priority: 1,
-        options: options::ROUTER,
-        hello_interval: 10,
-        dead_interval: 40,
-        designated: RouterId(0),
-        backup: RouterId(0),
-        neighbors: Vec::new(),
-    }
-}
+use crate::rig::{Net, config, hello, link, link_config, local, router_id};
 
 /// Node 0, whose neighbour exists only in what the test says.
 fn alone() -> Net {
@@ -47,20 +33,23 @@ fn told(net: &Net) -> Vec<String> {
 fn each_mismatch_is_shown_with_both_values_before_there_is_a_neighbour() {
     let packet =
         |hello| Packet { router: router_id(1), area: 0, instance: 0, body: PacketBody::Hello(hello) };
-    let good = packet(hello());
+    let good = packet(hello(Vec::new()));
     let cases = [
         (Packet { area: 1, ..good.clone() }, "area ours 0.0.0.0, theirs 0.0.0.1"),
         (Packet { instance: 9, ..good.clone() }, "instance id ours 0, theirs 9"),
         (Packet { router: router_id(0), ..good.clone() }, "router id ours 10.0.0.1, theirs 10.0.0.1"),
         (
-            packet(Hello { options: options::V6 | options::R, ..hello() }),
+            packet(Hello { options: options::V6 | options::R, ..hello(Vec::new()) }),
             "options ours 000013, theirs 000011",
         ),
         (
-            packet(Hello { options: options::ROUTER | options::N, ..hello() }),
+            packet(Hello { options: options::ROUTER | options::N, ..hello(Vec::new()) }),
             "options ours 000013, theirs 00001b",
         ),
-        (packet(Hello { hello_interval: 0, ..hello() }), "hello/dead interval ours 10/40, theirs 0/40"),
+        (
+            packet(Hello { hello_interval: 0, ..hello(Vec::new()) }),
+            "hello/dead interval ours 10/40, theirs 0/40",
+        ),
     ];
     for (packet, text) in cases {
         let mut net = alone();
@@ -80,7 +69,8 @@ fn each_mismatch_is_shown_with_both_values_before_there_is_a_neighbour() {
 #[test]
 fn a_mismatch_that_is_adopted_says_so() {
     let mut net = alone();
-    net.inject(0, 0, PacketBody::Hello(Hello { hello_interval: 5, dead_interval: 20, ..hello() })).unwrap();
+    net.inject(0, 0, PacketBody::Hello(Hello { hello_interval: 5, dead_interval: 20, ..hello(Vec::new()) }))
+        .unwrap();
     assert_eq!(shown(&net), ["hello/dead interval ours 10/40, theirs 5/20 (used)"]);
 }
 
@@ -89,7 +79,7 @@ fn section_10_6_both_mtus_are_shown_and_a_smaller_one_is_used() {
     let with = |mtus: &[u16], text: &str| {
         let mut net = alone();
         let neighbors = vec![router_id(0)];
-        net.inject(0, 0, PacketBody::Hello(Hello { neighbors, ..hello() })).unwrap();
+        net.inject(0, 0, PacketBody::Hello(Hello { neighbors, ..hello(Vec::new()) })).unwrap();
         let flags = description::I | description::M | description::MS;
         for mtu in mtus {
             let (options, mtu) = (options::ROUTER, *mtu);
@@ -109,7 +99,7 @@ fn section_10_6_both_mtus_are_shown_and_a_smaller_one_is_used() {
 #[test]
 fn a_neighbour_that_takes_the_tunnel_for_a_lan_is_named() {
     let mut net = alone();
-    net.inject(0, 0, PacketBody::Hello(Hello { designated: router_id(1), ..hello() })).unwrap();
+    net.inject(0, 0, PacketBody::Hello(Hello { designated: router_id(1), ..hello(Vec::new()) })).unwrap();
     assert_eq!(shown(&net), ["network type ours point-to-point, theirs broadcast with DR 10.0.0.2"]);
 }
 
@@ -117,7 +107,8 @@ fn a_neighbour_that_takes_the_tunnel_for_a_lan_is_named() {
 #[test]
 fn rfc_5838_the_af_bit_is_no_mismatch() {
     let mut net = alone();
-    net.inject(0, 0, PacketBody::Hello(Hello { options: options::ROUTER | 0x100, ..hello() })).unwrap();
+    net.inject(0, 0, PacketBody::Hello(Hello { options: options::ROUTER | 0x100, ..hello(Vec::new()) }))
+        .unwrap();
     assert_eq!((shown(&net), net.state(0, link(1))), (vec![], State::ExStart));
 }
 
@@ -125,7 +116,7 @@ fn rfc_5838_the_af_bit_is_no_mismatch() {
 fn a_mismatch_is_told_once_for_each_cause_and_not_more_often_than_every_ten_minutes() {
     let mut net = alone();
     let say = |net: &mut Net, area| {
-        let body = PacketBody::Hello(hello());
+        let body = PacketBody::Hello(hello(Vec::new()));
         let packet = Packet { router: router_id(1), area, instance: 0, body };
         let bytes = packet.encode(local(1), ALL_SPF_ROUTERS);
         net.inject_bytes(0, link(1), local(1), &bytes).unwrap_err();
@@ -160,7 +151,8 @@ fn what_is_overcome_is_no_longer_shown() {
 
     // What was wrong before the neighbour became Full.
     let mut net = Net::pair();
-    let packet = Packet { router: router_id(1), area: 1, instance: 0, body: PacketBody::Hello(hello()) };
+    let packet =
+        Packet { router: router_id(1), area: 1, instance: 0, body: PacketBody::Hello(hello(Vec::new())) };
     let bytes = packet.encode(local(1), ALL_SPF_ROUTERS);
     net.inject_bytes(0, link(1), local(1), &bytes).unwrap_err();
     assert_eq!(shown(&net).len(), 1);

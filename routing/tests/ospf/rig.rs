@@ -10,9 +10,10 @@ use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::record::Agent;
 use molt_mesh::sign::Strict;
 use molt_mesh::{AgentRecord, Identity, LinkId, Prefix, RouterId, Seed, Time};
+use molt_routing::ospf::consts::options;
 use molt_routing::ospf::lsa::{GraceLsa, Lsa, LsaHeader, LsaKey};
 use molt_routing::ospf::origin::Member;
-use molt_routing::ospf::packet::PacketBody;
+use molt_routing::ospf::packet::{Hello, PacketBody};
 use molt_routing::ospf::{BfdEvent, Config, LinkConfig, Ospf, Output, Packet, Reject, RestartHelper, State};
 
 pub(crate) fn link(id: usize) -> LinkId {
@@ -43,6 +44,20 @@ pub(crate) fn config(node: usize) -> Config {
         restart_helper: RestartHelper::Strict,
         member: None,
         seed: node as u64,
+    }
+}
+
+/// What a neighbour with our timers says.
+pub(crate) fn hello(neighbors: Vec<RouterId>) -> Hello {
+    Hello {
+        interface: 2,
+        priority: 1,
+        options: options::ROUTER,
+        hello_interval: 10,
+        dead_interval: 40,
+        designated: RouterId(0),
+        backup: RouterId(0),
+        neighbors,
     }
 }
 
