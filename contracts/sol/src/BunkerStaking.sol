@@ -18,15 +18,16 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
     using SafeCast for uint256;
     using SafeERC20 for BunkerToken;
 
-    /// Staking more and thawing touch the first slot only. Every token that can exist fits 104 bits.
+    /// Staking more, and asking whether a provider is eligible, touch the first slot only. Every token that can exist fits
+    /// 104 bits.
     struct Provider {
         uint104 active;
         uint104 thawing;
-        uint40 thawUntil;
+        uint40 frozenUntil;
         uint8 tier;
         /// When the active stake last rose from zero.
         uint40 since;
-        uint40 frozenUntil;
+        uint40 thawUntil;
         uint40 slashWindow;
         /// Slashed within the window, as a sum of shares.
         uint16 slashedBps;
