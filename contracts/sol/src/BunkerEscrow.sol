@@ -453,6 +453,7 @@ contract BunkerEscrow is Pausable, EIP712 {
 
     /// A wallet's own key first: asking for its code costs more than recovering the key.
     function _signed(address signer, bytes32 digest, bytes calldata signature) private view returns (bool) {
+        // slither-disable-next-line unused-return: the third value details the failure, which is not passed on.
         (address recovered, ECDSA.RecoverError failed,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (failed == ECDSA.RecoverError.NoError && recovered == signer) return true;
         return SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature);

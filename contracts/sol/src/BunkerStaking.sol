@@ -282,9 +282,9 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
 
         uint256 active = p.active;
         uint256 own = active + p.thawing;
-        uint256 wanted = (own + delegation.atRisk(provider)).mulDiv(bps, Params.BPS, Math.Rounding.Ceil);
+        uint256 wanted = ((own + delegation.atRisk(provider)) * bps).ceilDiv(Params.BPS);
         uint256 fromOwn = Math.min(own, wanted);
-        uint256 fromActive = own == 0 ? 0 : active.mulDiv(fromOwn, own, Math.Rounding.Ceil);
+        uint256 fromActive = own == 0 ? 0 : (active * fromOwn).ceilDiv(own);
         uint256 fromThawing = fromOwn - fromActive;
         uint256 fromPool = wanted - fromOwn;
 
@@ -405,10 +405,9 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         _accrue(provider, weight, _advance());
         uint8 tier = _tier(active);
         Totals memory t = totals;
-        totals = Totals({
-            active: (t.active - before + active).toUint112(),
-            weight: (t.weight - weight + active * _multiplier(tier)).toUint112()
-        });
+        uint256 totalActive = t.active - before + active;
+        uint256 totalWeight = t.weight - weight + active * _multiplier(tier);
+        totals = Totals({active: totalActive.toUint112(), weight: totalWeight.toUint112()});
         (p.active, p.tier) = (active.toUint104(), tier);
     }
 
