@@ -289,7 +289,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint256 fromPool = wanted - fromOwn;
 
         _setActive(provider, p, active - fromActive);
-        p.thawing -= uint104(fromThawing);
+        p.thawing -= fromThawing.toUint104();
         if (fromPool != 0) fromPool = delegation.slash(provider, fromPool);
         emit Slashed(provider, id, fromActive, fromThawing, fromPool, p.tier);
         seized += fromOwn + fromPool;
