@@ -246,6 +246,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         return uint256(p.active.tokens) + p.thawing.tokens;
     }
 
+    /// @notice Everything known of a pool.
     function poolOf(address provider) external view returns (Pool memory) {
         return _pools[provider];
     }
