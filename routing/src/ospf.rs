@@ -11,6 +11,7 @@
 //! | `lsdb` | the link-state database: ages, bounds | every LSA |
 //! | `interface` | a tunnel: Hellos, intervals, the wish for a BFD session | the neighbour, delayed acknowledgments |
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
+//! | `mix` | a hash for tables that are only looked up | |
 //! | `mismatch` | what the two ends of a link disagree on | the last mismatch of each kind |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | |
@@ -91,6 +92,7 @@ mod interface;
 pub mod lsa;
 mod lsdb;
 mod mismatch;
+mod mix;
 mod neighbor;
 pub mod origin;
 mod originate;
