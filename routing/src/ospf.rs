@@ -42,7 +42,8 @@
 //!
 //! - MinLSInterval (5 s) is the long-run rate of an own LSA; up to eight instances may follow each other at a little more
 //!   than MinLSArrival (1 s), and the first goes at once. A failure must not wait 5 s to be announced. Neighbours accept
-//!   it: they check MinLSArrival.
+//!   it: they check MinLSArrival. A link that is won waits up to a quarter of a second for others that are about to come up,
+//!   and for the first calculation of a router that starts.
 //! - An LSA that answers a request does not count as "received via flooding", so a newer instance may follow it at once
 //!   (section 13 step 5 (a) of RFC 2328 can be read so). To a neighbour that reads it otherwise our new instance is
 //!   repeated as soon as MinLSArrival has passed.
@@ -318,6 +319,8 @@ pub struct Ospf {
     lsdb: Lsdb,
     /// What we want to say; what we said is in `lsdb`.
     own: BTreeMap<LsaRef, Own>,
+    /// A neighbour was not told of what we say about our links, because it was to be said anew.
+    undescribed: bool,
     origins: Origins,
     own_origin: OwnOrigin,
     shares: Shares,
@@ -358,6 +361,7 @@ impl Ospf {
             interfaces: BTreeMap::new(),
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
+            undescribed: false,
             delay: Delay::new(),
             relay: Relay::default(),
             boundary: Boundary::default(),
