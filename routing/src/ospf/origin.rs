@@ -283,7 +283,15 @@ impl Origins {
 
     /// Brings what was verified up to date with the database. Gives the LSAs for which the calculation has something else
     /// to use than before.
-    pub(super) fn reconcile(&mut self, lsdb: &Lsdb, own: RouterId, now: Time) -> Vec<LsaKey> {
+    ///
+    /// `reaches` says whether the last calculation found a way to a router.
+    pub(super) fn reconcile(
+        &mut self,
+        lsdb: &Lsdb,
+        own: RouterId,
+        reaches: impl Fn(RouterId) -> bool,
+        now: Time,
+    ) -> Vec<LsaKey> {
         let mut changed = Vec::new();
         while let Some((_, router)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.pop_first();
@@ -307,7 +315,7 @@ impl Origins {
         for router in std::mem::take(&mut self.due) {
             self.reconcile_router(router, &[], true, lsdb, now, &mut changed);
         }
-        self.tell_suspicions(now);
+        self.tell_suspicions(reaches, now);
         self.tell_refused(now);
         changed
     }
@@ -609,7 +617,8 @@ impl SignedRouter {
 impl Ospf {
     /// What became of the database since the last call, for the calculation.
     pub(super) fn reconcile_origins(&mut self, now: Time) {
-        for key in self.origins.reconcile(&self.lsdb, self.config.router_id, now) {
+        let reaches = |router| self.spf.reaches(router);
+        for key in self.origins.reconcile(&self.lsdb, self.config.router_id, reaches, now) {
             self.lsdb.set_vouched(key.router, self.origins.is_vouched(key.router));
             match key.ls_type {
                 LsType::ROUTER | LsType::NETWORK => self.schedule_spf(SpfTrigger::Lsa(key), now),

@@ -77,7 +77,9 @@ impl Origins {
         }
     }
 
-    pub(super) fn tell_suspicions(&mut self, now: Time) {
+    /// Of a router that nobody reaches nothing is told. It may have died, or have been cut off, between an LSA and the list
+    /// that signs it; and what is said in its name changes no route.
+    pub(super) fn tell_suspicions(&mut self, reaches: impl Fn(RouterId) -> bool, now: Time) {
         if self.suspicions_due.is_none_or(|due| due > now) {
             return;
         }
@@ -86,7 +88,7 @@ impl Origins {
         self.suspicions_due = self.suspicions.first().map(|suspicion| suspicion.due);
         let due: Vec<Suspicion> = due;
         for suspicion in due {
-            if self.counter(&suspicion.key) == suspicion.counter {
+            if self.counter(&suspicion.key) == suspicion.counter && reaches(suspicion.key.router) {
                 self.tell(suspicion.cause, suspicion.key, suspicion.link, suspicion.why, now);
             }
         }
