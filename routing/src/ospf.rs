@@ -149,6 +149,9 @@ pub struct Config {
     /// RxmtInterval: wait before the first repetition of whatever was not answered. 1 s on the mesh, above any round trip
     /// and the delay of acknowledgments, and below the patience of a user.
     pub rxmt: Duration,
+    /// Whether a copy of an LSA waits while others send it to the same neighbour (see `relay`); else flooding is by the
+    /// book. It is our own choice: neighbours need not know.
+    pub flood_reduction: bool,
     /// Whether neighbours are helped to restart gracefully.
     pub restart_helper: RestartHelper,
     /// What makes us a member of the mesh, with a Router ID drawn from our key; `None` for a plain OSPFv3 router, which

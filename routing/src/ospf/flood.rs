@@ -158,7 +158,7 @@ impl Ospf {
         let mut flooded = false;
         let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return flooded };
         let sender = from.and_then(|link| Some(self.interfaces.get(&link)?.neighbor.as_ref()?.router));
-        let covered = sender.map(|sender| {
+        let covered = sender.filter(|_| self.config.flood_reduction).map(|sender| {
             let neighbors = self.interfaces.values().filter_map(|it| Some(it.full_neighbor()?.router));
             self.relay.covered(sender, &self.spf.graph, neighbors)
         });

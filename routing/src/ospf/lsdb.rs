@@ -532,6 +532,7 @@ mod tests {
             hello: Duration::from_secs(10),
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
+            flood_reduction: true,
             restart_helper: crate::ospf::RestartHelper::Strict,
             member: None,
             seed: 1,

@@ -254,6 +254,7 @@ fn rig() -> (Ospf, Vec<RootLink>) {
         hello: Duration::from_secs(10),
         dead: Duration::from_secs(40),
         rxmt: Duration::from_secs(1),
+        flood_reduction: true,
         restart_helper: crate::ospf::RestartHelper::Strict,
         member: None,
         seed: 0,
