@@ -10,6 +10,7 @@ mod memo;
 mod oracle;
 mod window;
 
+use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use meshd::config;
 use meshd::control::{Control, ControlConfig, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, LinkId, Prefix, Seed, Target, Time};
+use molt_mesh::{Identity, LinkId, Prefix, RouterId, Seed, Target, Time};
 use molt_routing::ospf::origin::{Announcer, Right};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
@@ -64,11 +65,51 @@ pub struct Options {
     pub shared: Vec<(usize, Ipv6Addr)>,
     /// Nodes that announce the address of every node as theirs.
     pub thieves: Vec<usize>,
+    /// Whether nodes flood less in dense parts of the mesh.
+    pub flood_reduction: bool,
+}
+
+/// What all nodes did, in all their lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// OSPF packets sent.
+    pub packets: u64,
+    /// Instances of own LSAs.
+    pub lsas_originated: u64,
+    /// LSAs received.
+    pub lsas_received: u64,
+    /// Those that were there already.
+    pub lsas_redundant: u64,
+    /// Calculations of the routing table.
+    pub spf_runs: u64,
+}
+
+impl Totals {
+    /// What was added to `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            packets: self.packets - before.packets,
+            lsas_originated: self.lsas_originated - before.lsas_originated,
+            lsas_received: self.lsas_received - before.lsas_received,
+            lsas_redundant: self.lsas_redundant - before.lsas_redundant,
+            spf_runs: self.spf_runs - before.spf_runs,
+        }
+    }
+
+    fn add(&mut self, node: &Node<PlainEngine>) {
+        let counters = node.control.ospf().counters();
+        self.packets += counters.sent;
+        self.lsas_originated += counters.lsas_originated;
+        self.lsas_received += counters.lsas_received;
+        self.lsas_redundant += counters.lsas_redundant;
+        self.spf_runs += counters.spf_runs;
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bfd: true, costs: Vec::new(), shared: Vec::new(), thieves: Vec::new() }
+        Self { bfd: true, costs: Vec::new(), shared: Vec::new(), thieves: Vec::new(), flood_reduction: true }
     }
 }
 
@@ -92,8 +133,8 @@ pub struct Sim {
     workers: Vec<Worker>,
     /// What became of the data packets.
     ledger: Ledger,
-    /// LSAs received, and received again, in lives that are over.
-    buried: (u64, u64),
+    /// What was done in lives that are over.
+    buried: Totals,
 }
 
 impl Sim {
@@ -107,14 +148,14 @@ impl Sim {
             members: Vec::new(),
             workers: window::workers(topology.nodes),
             ledger: Ledger::default(),
-            buried: (0, 0),
+            buried: Totals::default(),
             topology,
             options,
             seed,
         };
         for node in 0..sim.topology.nodes {
             let fate = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node as u64;
-            sim.members.push(Member::new(sim.identity(node), sim.build(node, 0), fate));
+            sim.members.push(Member::new(sim.identity(node), sim.build(node, 0, 0), fate));
         }
         for node in 0..sim.topology.nodes {
             sim.join(node);
@@ -196,21 +237,35 @@ impl Sim {
         self.members[node].kill();
     }
 
-    /// Starts a killed node again: the same key, and nothing else kept.
+    /// Starts a killed node again: the same key, the Router ID it drew last, and nothing else kept.
     pub fn restart(&mut self, node: usize) {
-        let counters = self.members[node].node.control.ospf().counters();
-        self.buried.0 += counters.lsas_received;
-        self.buried.1 += counters.lsas_redundant;
-        let reborn = self.build(node, self.members[node].lives + 1);
+        self.buried.add(&self.members[node].node);
+        let Member { lives, draw, .. } = self.members[node];
+        let reborn = self.build(node, lives + 1, draw);
         self.members[node].begin_again(reborn);
         self.join(node);
     }
 
-    /// LSAs that all nodes received, and those of them that they had already; in all their lives.
+    /// Starts two killed nodes again, and both have drawn the same Router ID.
+    pub fn restart_as_twins(&mut self, one: usize, other: usize) -> RouterId {
+        let (a, b) = (self.identity(one), self.identity(other));
+        // Each draw of the other one is among these with a chance of 2^-15.
+        let drawn: HashMap<RouterId, u32> = (0..1 << 17).map(|draw| (a.router_id(draw), draw)).collect();
+        let twin = (0..u32::MAX).find_map(|draw| Some((*drawn.get(&b.router_id(draw))?, draw)));
+        let (draw_one, draw_other) = twin.expect("it draws 2^32 times");
+        self.members[one].draw = draw_one;
+        self.members[other].draw = draw_other;
+        self.restart(one);
+        self.restart(other);
+        a.router_id(draw_one)
+    }
+
+    /// What all nodes did, in all their lives.
     #[must_use]
-    pub fn lsas(&self) -> (u64, u64) {
-        let counters = self.members.iter().map(|member| member.node.control.ospf().counters());
-        counters.fold(self.buried, |sum, it| (sum.0 + it.lsas_received, sum.1 + it.lsas_redundant))
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.buried;
+        self.members.iter().for_each(|member| totals.add(&member.node));
+        totals
     }
 
     /// Tells a node to leave.
@@ -316,7 +371,7 @@ impl Sim {
         Seed::from_bytes(key).identity()
     }
 
-    fn build(&self, node: usize, lives: u64) -> Node<PlainEngine> {
+    fn build(&self, node: usize, lives: u64, draw: u32) -> Node<PlainEngine> {
         let identity = self.identity(node);
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
         let shared = self.options.shared.iter().filter(|(of, _)| *of == node).map(|(_, address)| *address);
@@ -333,14 +388,17 @@ impl Sim {
         let control = Control::new(
             ControlConfig {
                 identity: identity.clone(),
-                draw: 0,
+                draw,
                 unix_ms: UNIX_MS,
                 verifier: Arc::clone(&self.verifier) as _,
                 rights: self.shared_rights(),
                 addresses,
                 link_local,
                 name: Some(format!("n{node}")),
-                ospf: config::Ospf::default(),
+                ospf: config::Ospf {
+                    flood_reduction: self.options.flood_reduction,
+                    ..config::Ospf::default()
+                },
                 bfd: config::Bfd { enabled: self.options.bfd, ..config::Bfd::default() }.session(),
                 external: Vec::new(),
                 delegations: Vec::new(),

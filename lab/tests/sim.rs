@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use meshd::node::Node;
 use molt_lab::sim::{Options, Sim, Weather, seeds};
 use molt_lab::topology::Topology;
 use molt_mesh::Time;
@@ -119,10 +120,11 @@ fn a_thousand_meshes_of_ten_come_to_rest_after_a_storm() {
             });
         }
     });
-    // With 5 % loss a proof may be lost for longer than anybody waits for it. That is rare: this is 10,000 nodes.
+    // With 5 % loss and links that fail a proof may come later than anybody waits for it. Nobody is accused whom nobody reaches,
+    // so it is rare: this is 10,000 nodes.
     let suspected = suspected.into_inner();
     println!("{suspected} false alarms");
-    assert!(suspected <= 30, "{suspected}");
+    assert!(suspected <= 15, "{suspected}");
 }
 
 #[test]
@@ -141,7 +143,27 @@ const COLD_START: Duration = Duration::from_secs(10);
 /// All start at the same moment, which is the worst: every node takes in what all the others say, over and over as their
 /// adjacencies come up.
 #[test]
-fn three_hundred_nodes_start_at_once_lose_a_link_and_a_tenth_and_are_parted_and_merged() {
+fn a_thousand_nodes_of_degree_eight_start_at_once_and_lose_a_link() {
+    for seed in seeds(0..1) {
+        let mut sim = Sim::new(Topology::random(1_000, 8, seed), Options::default(), seed);
+        sim.run_for(COLD_START);
+        assert_at_rest(&sim, seed);
+        let runs = sim.totals().spf_runs / 1_000;
+        println!("cold start: {:?}, {:?} for each node", sim.rerouted(), sim.totals());
+        assert!(runs <= 100, "LAB_SEED={seed}: {runs} calculations in each node");
+
+        sim.cut(2_000);
+        let cut_at = sim.now();
+        sim.run_for(Duration::from_secs(2));
+        assert_at_rest(&sim, seed);
+        // BFD finds out after 300 ms; flooding across the mesh and two calculations follow.
+        let took = sim.rerouted().since(cut_at);
+        assert!(took <= Duration::from_millis(500), "LAB_SEED={seed}: a cut: {took:?}");
+    }
+}
+
+#[test]
+fn three_hundred_nodes_lose_a_tenth_are_parted_and_merged_clash_and_bear_one_that_restarts_for_ever() {
     for seed in seeds(0..1) {
         let topology = Topology::random(300, 8, seed);
         let across = |(_, (a, b)): &(usize, &(usize, usize))| (*a < 150) != (*b < 150);
@@ -150,14 +172,6 @@ fn three_hundred_nodes_start_at_once_lose_a_link_and_a_tenth_and_are_parted_and_
         let mut sim = Sim::new(topology, Options::default(), seed);
         sim.run_for(COLD_START);
         assert_at_rest(&sim, seed);
-
-        sim.cut(600);
-        let cut_at = sim.now();
-        sim.run_for(Duration::from_secs(2));
-        assert_at_rest(&sim, seed);
-        // BFD finds out after 300 ms; flooding across the mesh and two calculations follow.
-        let took = sim.rerouted().since(cut_at);
-        assert!(took <= Duration::from_millis(500), "LAB_SEED={seed}: a cut: {took:?}");
 
         (0..300).step_by(10).for_each(|node| sim.kill(node));
         let killed_at = sim.now();
@@ -172,6 +186,24 @@ fn three_hundred_nodes_start_at_once_lose_a_link_and_a_tenth_and_are_parted_and_
         // A handshake is tried again each 5 s, BFD starts at one packet a second, and a Hello comes each 10 s.
         sim.heal_all();
         sim.run_for(Duration::from_secs(30));
+        assert_at_rest(&sim, seed);
+
+        let shared = sim.restart_as_twins(10, 200);
+        sim.run_for(Duration::from_secs(30));
+        assert_at_rest(&sim, seed);
+        let ids = [10, 200].map(|node| sim.node(node).control.ospf().router_id());
+        assert!(
+            ids.contains(&shared) && ids[0] != ids[1],
+            "LAB_SEED={seed}: {ids:?}, and both drew {shared}"
+        );
+
+        for _ in 0..100 {
+            sim.kill(77);
+            sim.run_for(Duration::from_millis(500));
+            sim.restart(77);
+            sim.run_for(Duration::from_millis(1_000));
+        }
+        sim.run_for(COLD_START);
         assert_at_rest(&sim, seed);
     }
 }
@@ -293,6 +325,36 @@ fn thieves_of_addresses_get_no_packet_and_are_named_everywhere() {
             assert_eq!(named, thieves, "LAB_SEED={seed}: node {node}: {events:#?}");
             assert!(events.iter().all(|event| event.cause == Cause::PrefixHijack));
         }
+    }
+}
+
+/// The square, in which each node has two BFD sessions at 100 ms: nearly two million packets each way over each link.
+#[test]
+fn a_day_with_bfd_passes_without_a_state_change() {
+    let mut sim = Sim::new(Topology::square(), Options::default(), 1);
+    sim.run_for(CALM);
+    let state = |sim: &Sim| -> Vec<_> {
+        let of_node = |node| {
+            let Node { data, control } = sim.node(node);
+            let counters = control.ospf().counters();
+            let sessions = data.snapshot(sim.now()).bfd.into_iter();
+            let sessions: Vec<_> = sessions.map(|it| (it.state, it.times_up, it.times_down)).collect();
+            (counters.neighbor_changes, counters.spf_runs, control.ospf().events_told(), sessions)
+        };
+        (0..4).map(of_node).collect()
+    };
+    let packets = |sim: &Sim| -> Vec<u64> {
+        let sessions = (0..4).flat_map(|node| sim.node(node).data.snapshot(sim.now()).bfd);
+        sessions.map(|session| session.counters.received).collect()
+    };
+    let (before, received) = (state(&sim), packets(&sim));
+    assert!(before.iter().all(|(.., sessions)| sessions.len() == 2), "{before:?}");
+    sim.run_for(Duration::from_hours(24));
+    assert_eq!(state(&sim), before);
+    assert_at_rest(&sim, 1);
+    // RFC 5880 section 6.8.7: 75 to 100 ms apart.
+    for (session, before) in packets(&sim).into_iter().zip(received) {
+        assert!((864_000..1_152_000).contains(&(session - before)), "{}", session - before);
     }
 }
 

@@ -154,6 +154,7 @@ impl Control {
             hello: Duration::from_secs(config.ospf.hello_s.into()),
             dead: Duration::from_secs(config.ospf.dead_s.into()),
             rxmt: RXMT_INTERVAL,
+            flood_reduction: config.ospf.flood_reduction,
             restart_helper: RestartHelper::Strict,
             member: Some(Member {
                 identity: config.identity.clone(),

@@ -12,6 +12,7 @@
 //! | `interface` | a tunnel: Hellos, intervals, the wish for a BFD session | the neighbour, delayed acknowledgments |
 //! | `neighbor` | the neighbour state machine as a table | exchange, request list, retransmission list |
 //! | `degree` | the bound on the number of neighbours | |
+//! | `mix` | a hash for tables that are only looked up | |
 //! | `mismatch` | what the two ends of a link disagree on | the last mismatch of each kind |
 //! | `exchange` | database descriptions and requests | the state of one exchange |
 //! | `flood` | the flooding procedure, section 13 step by step | |
@@ -42,7 +43,8 @@
 //!
 //! - MinLSInterval (5 s) is the long-run rate of an own LSA; up to eight instances may follow each other at a little more
 //!   than MinLSArrival (1 s), and the first goes at once. A failure must not wait 5 s to be announced. Neighbours accept
-//!   it: they check MinLSArrival.
+//!   it: they check MinLSArrival. A link that is won waits up to a quarter of a second for others that are about to come up,
+//!   and for the first calculation of a router that starts.
 //! - An LSA that answers a request does not count as "received via flooding", so a newer instance may follow it at once
 //!   (section 13 step 5 (a) of RFC 2328 can be read so). To a neighbour that reads it otherwise our new instance is
 //!   repeated as soon as MinLSArrival has passed.
@@ -94,6 +96,7 @@ mod interface;
 pub mod lsa;
 mod lsdb;
 mod mismatch;
+mod mix;
 mod neighbor;
 pub mod origin;
 mod originate;
@@ -149,6 +152,9 @@ pub struct Config {
     /// RxmtInterval: wait before the first repetition of whatever was not answered. 1 s on the mesh, above any round trip
     /// and the delay of acknowledgments, and below the patience of a user.
     pub rxmt: Duration,
+    /// Whether a copy of an LSA waits while others send it to the same neighbour (see `relay`); else flooding is by the
+    /// book. It is our own choice: neighbours need not know.
+    pub flood_reduction: bool,
     /// Whether neighbours are helped to restart gracefully.
     pub restart_helper: RestartHelper,
     /// What makes us a member of the mesh, with a Router ID drawn from our key; `None` for a plain OSPFv3 router, which
@@ -319,6 +325,8 @@ pub struct Ospf {
     lsdb: Lsdb,
     /// What we want to say; what we said is in `lsdb`.
     own: BTreeMap<LsaRef, Own>,
+    /// A neighbour was not told of what we say about our links, because it was to be said anew.
+    undescribed: bool,
     origins: Origins,
     own_origin: OwnOrigin,
     shares: Shares,
@@ -361,6 +369,7 @@ impl Ospf {
             interfaces: BTreeMap::new(),
             lsdb: Lsdb::default(),
             own: BTreeMap::new(),
+            undescribed: false,
             delay: Delay::new(),
             relay: Relay::default(),
             boundary: Boundary::default(),

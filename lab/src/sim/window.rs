@@ -10,6 +10,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::Scope;
 use std::time::Duration;
 
 use meshd::control::Notice;
@@ -41,6 +43,8 @@ pub(super) struct Member {
     pub(super) alive: bool,
     /// How often it was started again.
     pub(super) lives: u64,
+    /// How often it drew a Router ID.
+    pub(super) draw: u32,
     /// When it wants to be woken.
     alarm: Option<Time>,
     arrivals: BinaryHeap<Reverse<Arrival>>,
@@ -97,37 +101,112 @@ pub(super) fn pass(
     ledger: &mut Ledger,
     end: Time,
 ) {
-    while let Some(next) = next_of(members).filter(|next| *next <= end) {
-        // The last moment of the window is before the first in which something sent now can arrive.
-        let shortest = Duration::from_micros(air.weather.delay_us.start.max(1));
-        let last = (next + shortest.saturating_sub(Duration::from_nanos(1))).min(end);
-        window(members, workers, air, ledger, last);
+    let share = members.len().div_ceil(workers.len()).max(1);
+    let parts = members.chunks_mut(share).zip(workers).enumerate().map(|(number, (members, worker))| {
+        let next = next_of(members);
+        Part { first: number * share, members, worker, next }
+    });
+    // Each is here, or in the thread of its number.
+    let mut parts: Vec<Option<Part<'_>>> = parts.map(Some).collect();
+    std::thread::scope(|scope| {
+        let mut threads: BTreeMap<usize, Thread<'_>> = BTreeMap::new();
+        let next_of = |parts: &[Option<Part<'_>>]| parts.iter().flatten().filter_map(|part| part.next).min();
+        while let Some(next) = next_of(&parts).filter(|next| *next <= end) {
+            // The last moment of the window is before the first in which something sent now can arrive.
+            let shortest = Duration::from_micros(air.weather.delay_us.start.max(1));
+            let last = (next + shortest.saturating_sub(Duration::from_nanos(1))).min(end);
+            if ledger.is_open() {
+                // The books are kept in the order in which things happen.
+                parts.iter_mut().flatten().for_each(|part| part.live(air, Some(ledger), last));
+            } else {
+                for (number, place) in parts.iter_mut().enumerate().skip(1) {
+                    let is_busy = |part: &mut Part<'_>| part.next.is_some_and(|next| next <= last);
+                    if let Some(part) = place.take_if(is_busy) {
+                        let thread = threads.entry(number).or_insert_with(|| Thread::start(scope, air));
+                        thread.to.send((part, last)).expect("the thread waits for it");
+                    }
+                }
+                parts.iter_mut().take(1).flatten().for_each(|part| part.live(air, None, last));
+                for (number, place) in parts.iter_mut().enumerate() {
+                    if let Some(thread) = threads.get(&number).filter(|_| place.is_none()) {
+                        *place = Some(thread.from.recv().expect("the thread gives it back"));
+                    }
+                }
+            }
+            hand_out(&mut parts, share, ledger);
+        }
+    });
+}
+
+/// Puts what was sent where it will arrive, and what was wrong into the books.
+fn hand_out(parts: &mut [Option<Part<'_>>], share: usize, ledger: &mut Ledger) {
+    for from in 0..parts.len() {
+        let Some(worker) = parts[from].as_mut().map(|part| &mut *part.worker) else { continue };
+        let mut sent = std::mem::take(&mut worker.sent);
+        ledger.take_fault(&mut worker.quiet);
+        for (to, arrival) in sent.drain(..) {
+            if let Some(part) = &mut parts[to / share] {
+                part.next = Some(part.next.map_or(arrival.at, |next| next.min(arrival.at)));
+                part.members[to - part.first].arrivals.push(Reverse(arrival));
+            }
+        }
+        if let Some(part) = &mut parts[from] {
+            part.worker.sent = sent;
+        }
+    }
+}
+
+/// Some members, and who brings them through a window.
+struct Part<'a> {
+    /// The number of the first one.
+    first: usize,
+    members: &'a mut [Member],
+    worker: &'a mut Worker,
+    /// The next thing that happens to one of them.
+    next: Option<Time>,
+}
+
+impl Part<'_> {
+    fn live(&mut self, air: &Air, mut ledger: Option<&mut Ledger>, last: Time) {
+        self.next = None;
+        for (member, node) in self.members.iter_mut().zip(self.first..) {
+            while let Some(now) = member.next().filter(|next| *next <= last) {
+                self.worker.step(member, node, air, ledger.as_deref_mut(), now);
+            }
+            self.next = [self.next, member.next()].into_iter().flatten().min();
+        }
+    }
+}
+
+/// A thread for one part. It lives as long as the call that started it: to start one for each window takes longer than what
+/// happens in most.
+struct Thread<'a> {
+    to: SyncSender<(Part<'a>, Time)>,
+    from: Receiver<Part<'a>>,
+}
+
+impl<'a> Thread<'a> {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, air: &'scope Air) -> Self
+    where
+        'a: 'scope,
+    {
+        let (to, orders) = mpsc::sync_channel::<(Part<'a>, Time)>(1);
+        let (done, from) = mpsc::sync_channel(1);
+        scope.spawn(move || {
+            for (mut part, last) in orders {
+                part.live(air, None, last);
+                if done.send(part).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { to, from }
     }
 }
 
 /// The next thing that happens to somebody.
 pub(super) fn next_of(members: &[Member]) -> Option<Time> {
     members.iter().filter_map(Member::next).min()
-}
-
-fn window(members: &mut [Member], workers: &mut [Worker], air: &Air, ledger: &mut Ledger, last: Time) {
-    let share = members.len().div_ceil(workers.len()).max(1);
-    match &mut *workers {
-        // The books are kept in the order in which things happen.
-        [worker, ..] if ledger.is_open() => worker.live(members, 0, air, Some(ledger), last),
-        [worker] => worker.live(members, 0, air, None, last),
-        workers => std::thread::scope(|scope| {
-            for (number, (members, worker)) in members.chunks_mut(share).zip(workers).enumerate() {
-                let is_busy = members.iter().any(|it| it.next().is_some_and(|next| next <= last));
-                if is_busy {
-                    scope.spawn(move || worker.live(members, number * share, air, None, last));
-                }
-            }
-        }),
-    }
-    for worker in workers {
-        worker.hand_out(members, ledger);
-    }
 }
 
 impl Worker {
@@ -138,22 +217,6 @@ impl Worker {
             carried: (0, 0),
             rerouted: Time::ZERO,
             quiet: Ledger::default(),
-        }
-    }
-
-    /// Brings some members, of which the first is node `first`, through a window.
-    fn live(
-        &mut self,
-        members: &mut [Member],
-        first: usize,
-        air: &Air,
-        mut ledger: Option<&mut Ledger>,
-        last: Time,
-    ) {
-        for (member, node) in members.iter_mut().zip(first..) {
-            while let Some(now) = member.next().filter(|next| *next <= last) {
-                self.step(member, node, air, ledger.as_deref_mut(), now);
-            }
         }
     }
 
@@ -232,8 +295,10 @@ impl Worker {
         }
         out.clear();
         while let Some(notice) = member.node.poll_notice() {
-            if matches!(notice, Notice::ShutdownComplete) {
-                member.kill();
+            match notice {
+                Notice::RouterIdChanged(draw) => member.draw = draw,
+                Notice::ShutdownComplete => member.kill(),
+                _ => {}
             }
         }
         member.alarm = member.node.poll_timeout().filter(|_| member.alive).map(|(at, _)| at.max(now));
@@ -255,6 +320,7 @@ impl Member {
             node,
             alive: true,
             lives: 0,
+            draw: 0,
             alarm: None,
             arrivals: BinaryHeap::new(),
             rng: fastrand::Rng::with_seed(seed),

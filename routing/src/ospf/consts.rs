@@ -15,6 +15,8 @@ pub const PACKET_HEADER_LEN: usize = 16;
 pub const CHECKSUM_OFFSET: usize = 12;
 /// Length of an LSA header in bytes (A.4.2).
 pub const LSA_HEADER_LEN: usize = 20;
+/// Bytes of a Hello without neighbours (A.3.2).
+pub const HELLO_LEN: usize = 20;
 /// Length of one entry of a Link State Request in bytes (A.3.4).
 pub const REQUEST_LEN: usize = 12;
 /// Bytes of a Database Description before the LSA headers (A.3.3).

@@ -82,6 +82,7 @@ impl Ospf {
                 now,
             );
             self.send_parting_hello(link);
+            self.settle(now);
         }
     }
 }

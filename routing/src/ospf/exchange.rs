@@ -110,14 +110,16 @@ impl Ospf {
 
     /// Section 10.3, entering Exchange: what the database holds for this link. LSAs at MaxAge are flooded, not listed.
     /// What is about to be said anew is not listed either: the instance that says this link would follow within
-    /// milliseconds, and everybody behind the neighbour would drop it for MinLSArrival.
+    /// milliseconds, and everybody behind the neighbour would drop it for MinLSArrival. Should it stay as it is after all, it
+    /// is flooded.
     pub(super) fn summarise_database(&mut self, link: LinkId, now: Time) {
-        let is_alone = self.is_alone();
+        let says_more = self.is_alone() || self.is_gathering(now);
         let router = self.config.router_id;
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
         let Some(neighbor) = &mut interface.neighbor else { return };
         for (at, entry) in self.lsdb.iter().filter(|(at, _)| at.is_on(link)) {
-            if is_alone && at.is_about_links_of(router) {
+            if says_more && at.is_about_links_of(router) {
+                self.undescribed = true;
                 continue;
             }
             if entry.is_max_age(now) {

@@ -94,7 +94,9 @@ impl Ospf {
     fn receive_newer(&mut self, link: LinkId, at: LsaRef, lsa: Lsa, now: Time) -> Ack {
         let received = lsa.header;
         // (a)
-        if self.lsdb.get(&at).is_some_and(|entry| entry.flooded && now < entry.installed + MIN_LS_ARRIVAL) {
+        let stored = self.lsdb.get(&at);
+        let stored_age = stored.map(|entry| entry.age(now));
+        if stored.is_some_and(|entry| entry.flooded && now < entry.installed + MIN_LS_ARRIVAL) {
             self.counters.lsas_too_early += 1;
             return Ack::None;
         }
@@ -112,7 +114,6 @@ impl Ospf {
             }
             return Ack::Direct(received);
         }
-        let stored_age = self.lsdb.get(&at).map(|entry| entry.age(now));
         self.origins.receive(link, &received, stored_age, now);
         // (d), then (b) and (c): flooding reads the stored instance.
         self.install(at, lsa, !requested, now);
@@ -157,7 +158,7 @@ impl Ospf {
         let mut flooded = false;
         let Some(header) = self.lsdb.get(&at).map(|entry| entry.header(now)) else { return flooded };
         let sender = from.and_then(|link| Some(self.interfaces.get(&link)?.neighbor.as_ref()?.router));
-        let covered = sender.map(|sender| {
+        let covered = sender.filter(|_| self.config.flood_reduction).map(|sender| {
             let neighbors = self.interfaces.values().filter_map(|it| Some(it.full_neighbor()?.router));
             self.relay.covered(sender, &self.spf.graph, neighbors)
         });
@@ -244,6 +245,9 @@ impl Ospf {
 
     fn delay_ack(&mut self, link: LinkId, header: LsaHeader, now: Time) {
         let Some(interface) = self.interfaces.get_mut(&link) else { return };
+        if interface.acks.is_empty() {
+            interface.acks.reserve(interface.room() / LSA_HEADER_LEN);
+        }
         interface.acks.push(header);
         interface.ack_at.get_or_insert(now + ACK_DELAY);
         if interface.acks.len() >= interface.room() / LSA_HEADER_LEN {
@@ -273,11 +277,8 @@ impl Ospf {
         let neighbor = interface.flooding_neighbor().ok_or(Reject::NeighborState)?;
         for ack in acks {
             let Some(at) = LsaRef::new(link, ack.key) else { continue };
-            match neighbor.retransmission.instance(&at).map(|header| ack.compare(header)) {
-                None => {}
-                Some(Ordering::Equal) => drop(neighbor.retransmission.remove(&at)),
-                Some(_) => self.counters.questionable_acks += 1,
-            }
+            let order = neighbor.retransmission.acknowledge(at, ack);
+            self.counters.questionable_acks += u64::from(order.is_some_and(Ordering::is_ne));
         }
         Ok(())
     }

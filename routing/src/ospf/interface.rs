@@ -229,6 +229,10 @@ impl Ospf {
             self.note_mismatch(link, router, mismatch, now);
         }
         if !self.may_be_neighbor(link, router, now) {
+            // One that is forgotten would be met as a new one, and asked for its database, each time there is room.
+            if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
+                neighbor.inactivity_at = now + theirs_dead;
+            }
             return Err(Reject::NeighborLimit);
         }
         // A tunnel has one peer, so another router id is the same peer, restarted or after a clash of ids.

@@ -194,9 +194,16 @@ impl LsaHeader {
     }
 
     pub(super) fn encode(&self, w: &mut Writer) {
-        w.u16(self.raw_age);
-        self.key.encode(w);
-        w.u32(self.seq.cast_unsigned()).u16(self.checksum).u16(self.length);
+        w.u16(self.raw_age).bytes(&self.bytes_without_age());
+    }
+
+    fn bytes_without_age(&self) -> [u8; LSA_HEADER_LEN - 2] {
+        let LsaKey { ls_type, router, id } = self.key;
+        let [t0, t1] = ls_type.0.to_be_bytes();
+        let ([i0, i1, i2, i3], [r0, r1, r2, r3]) = (id.to_be_bytes(), router.0.to_be_bytes());
+        let ([s0, s1, s2, s3], [c0, c1]) = (self.seq.to_be_bytes(), self.checksum.to_be_bytes());
+        let [l0, l1] = self.length.to_be_bytes();
+        [t0, t1, i0, i1, i2, i3, r0, r1, r2, r3, s0, s1, s2, s3, c0, c1, l0, l1]
     }
 
     /// The age in seconds, at most MaxAge.
@@ -237,7 +244,7 @@ impl Lsa {
         let length = u16::try_from(LSA_HEADER_LEN + body.len()).unwrap_or(u16::MAX);
         let mut lsa = Self { header: LsaHeader { raw_age: age, key, seq, checksum: 0, length }, body };
         // RFC 2328 section 12.1.7: without the age; the checksum then stands at offset 14.
-        lsa.header.checksum = checksum::fletcher(&lsa.checksummed(), 14);
+        lsa.header.checksum = checksum::fletcher([&lsa.header.bytes_without_age(), &lsa.body], 14);
         lsa
     }
 
@@ -262,13 +269,7 @@ impl Lsa {
     /// RFC 2328 section 12.1.7.
     #[must_use]
     pub fn checksum_is_valid(&self) -> bool {
-        checksum::fletcher_is_valid(&self.checksummed())
-    }
-
-    fn checksummed(&self) -> Vec<u8> {
-        let mut w = Writer::with_capacity(usize::from(self.header.length));
-        self.encode(&mut w, 0);
-        w.finish().split_off(2)
+        checksum::fletcher_is_valid([&self.header.bytes_without_age(), &self.body])
     }
 }
 

@@ -4,13 +4,15 @@
 //! [`LsaRef`]. An age is never counted up: it is the age on arrival plus the time since then.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use molt_mesh::{LinkId, RouterId, Time};
 
 use super::consts::{CHECK_AGE, DO_NOT_AGE, LSA_HEADER_LEN, MAX_AGE};
 use super::lsa::{Body, LsType, Lsa, LsaHeader, LsaKey, Scope};
+use super::mix::Mix;
 use super::origin;
 
 /// 10,000 routers with a Router-LSA, a prefix LSA, a name, an agent record, and as much again to spare.
@@ -79,6 +81,12 @@ impl Ord for LsaRef {
 impl PartialOrd for LsaRef {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl Hash for LsaRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.rank());
     }
 }
 
@@ -184,10 +192,55 @@ impl Share {
     }
 }
 
+/// All entries. Flooding looks an LSA up for each copy that comes or goes, and in a large database each level of a tree is
+/// a wait for memory; so a tree only keeps the order.
+#[derive(Debug, Default)]
+struct Entries {
+    /// Only looked up, never iterated.
+    map: HashMap<LsaRef, Entry, Mix>,
+    order: BTreeSet<LsaRef>,
+}
+
+impl Entries {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn get(&self, at: &LsaRef) -> Option<&Entry> {
+        self.map.get(at)
+    }
+
+    fn get_mut(&mut self, at: &LsaRef) -> Option<&mut Entry> {
+        self.map.get_mut(at)
+    }
+
+    fn insert(&mut self, at: LsaRef, entry: Entry) -> Option<Entry> {
+        let old = self.map.insert(at, entry);
+        if old.is_none() {
+            self.order.insert(at);
+        }
+        old
+    }
+
+    fn remove(&mut self, at: &LsaRef) -> Option<Entry> {
+        let entry = self.map.remove(at)?;
+        self.order.remove(at);
+        Some(entry)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&LsaRef, &Entry)> {
+        self.order.iter().filter_map(|at| Some((at, self.map.get(at)?)))
+    }
+
+    fn range(&self, first: LsaRef, last: LsaRef) -> impl Iterator<Item = (&LsaRef, &Entry)> {
+        self.order.range(first..=last).filter_map(|at| Some((at, self.map.get(at)?)))
+    }
+}
+
 /// The database.
 #[derive(Debug, Default)]
 pub(super) struct Lsdb {
-    entries: BTreeMap<LsaRef, Entry>,
+    entries: Entries,
     deadlines: BTreeSet<(Time, LsaRef)>,
     /// LSAs that wait to be removed: all neighbours must have acknowledged them first.
     max_aged: BTreeSet<LsaRef>,
@@ -236,7 +289,7 @@ impl Lsdb {
     ) -> impl Iterator<Item = (&LsaKey, &Entry)> {
         let first = LsaRef::area(LsaKey { ls_type, router: from, id: 0 });
         let last = LsaRef::area(LsaKey { ls_type, router: to, id: u32::MAX });
-        self.entries.range(first..=last).map(|(at, entry)| (&at.key, entry))
+        self.entries.range(first, last).map(|(at, entry)| (&at.key, entry))
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -251,7 +304,7 @@ impl Lsdb {
             let bytes = share.bytes - replaced.unwrap_or(0) + usize::from(length);
             bytes <= max.bytes && (replaced.is_some() || share.lsas < max.lsas)
         };
-        self.has_room_in_all(lsa, length)
+        self.has_room_for(replaced, length)
             && room(of_router, Share { lsas: MAX_LSAS_PER_ROUTER, bytes: MAX_BYTES_PER_ROUTER })
             && (self.is_vouched(lsa.key.router) || room(self.unvouched, MAX_UNVOUCHED))
     }
@@ -259,6 +312,10 @@ impl Lsdb {
     /// The same for an LSA that its router stands for, whatever else comes in that router's name.
     pub(super) fn has_room_in_all(&self, lsa: &LsaRef, length: u16) -> bool {
         let replaced = self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length));
+        self.has_room_for(replaced, length)
+    }
+
+    fn has_room_for(&self, replaced: Option<usize>, length: u16) -> bool {
         let bytes = self.bytes - replaced.unwrap_or(0) + usize::from(length);
         bytes <= MAX_BYTES && (replaced.is_some() || self.entries.len() < MAX_LSAS)
     }
@@ -475,6 +532,7 @@ mod tests {
             hello: Duration::from_secs(10),
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
+            flood_reduction: true,
             restart_helper: crate::ospf::RestartHelper::Strict,
             member: None,
             seed: 1,

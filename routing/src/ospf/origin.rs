@@ -33,6 +33,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `origin/bodies` | the verified bodies of one router |
 //! | `origin/rights` | what the configuration and delegations grant |
 //! | `origin/usable` | the database as the calculation sees it |
 //! | `origin/own` | our own record, delegations and signatures |
@@ -41,6 +42,7 @@
 //! | `origin/suspicion` | what looks like an attack, and when to say so |
 //! | `origin/explain` | why a route is as it is |
 
+mod bodies;
 mod clash;
 mod explain;
 mod own;
@@ -64,6 +66,7 @@ use super::lsa::{Body, LsType, LsaHeader, LsaKey};
 use super::lsdb::{LsaRef, Lsdb};
 use super::view::{RouteReject, SpfTrigger};
 
+use bodies::Bodies;
 pub(super) use clash::Clash;
 pub use explain::{Claim, Explanation, Verdict};
 pub(super) use own::OwnOrigin;
@@ -161,7 +164,7 @@ struct SignedRouter {
     /// Since when the database does not hold the record.
     missing: Option<Time>,
     parts: [Option<Part>; PARTS.len()],
-    bodies: BTreeMap<(LsType, u32), Verified>,
+    bodies: Bodies,
     /// Its key in `Origins::deadlines`.
     deadline: Option<Time>,
     /// Whether it was said that the record has expired.
@@ -206,8 +209,12 @@ pub(super) struct Origins {
     due: BTreeSet<RouterId>,
     deadlines: BTreeSet<(Time, RouterId)>,
     suspicions: Vec<Suspicion>,
+    /// The first of their times.
+    suspicions_due: Option<Time>,
     /// Announcements that are refused, and when to say so; a proof may be on its way.
     refused: BTreeMap<(RouterId, Prefix, RouteReject), Option<Time>>,
+    /// The first of those times.
+    refused_due: Option<Time>,
     /// Routers the operator vouches for: those named in the configuration, and those behind stock links.
     stock: BTreeSet<RouterId>,
     pub(super) events: Events,
@@ -271,14 +278,20 @@ impl Origins {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         let routers = self.deadlines.first().map(|(at, _)| *at);
-        let suspicions = self.suspicions.iter().map(|suspicion| suspicion.due).min();
-        let refused = self.refused.values().flatten().min().copied();
-        [routers, suspicions, refused].into_iter().flatten().min()
+        [routers, self.suspicions_due, self.refused_due].into_iter().flatten().min()
     }
 
     /// Brings what was verified up to date with the database. Gives the LSAs for which the calculation has something else
     /// to use than before.
-    pub(super) fn reconcile(&mut self, lsdb: &Lsdb, own: RouterId, now: Time) -> Vec<LsaKey> {
+    ///
+    /// `reaches` says whether the last calculation found a way to a router.
+    pub(super) fn reconcile(
+        &mut self,
+        lsdb: &Lsdb,
+        own: RouterId,
+        reaches: impl Fn(RouterId) -> bool,
+        now: Time,
+    ) -> Vec<LsaKey> {
         let mut changed = Vec::new();
         while let Some((_, router)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.pop_first();
@@ -302,7 +315,7 @@ impl Origins {
         for router in std::mem::take(&mut self.due) {
             self.reconcile_router(router, &[], true, lsdb, now, &mut changed);
         }
-        self.tell_suspicions(now);
+        self.tell_suspicions(reaches, now);
         self.tell_refused(now);
         changed
     }
@@ -525,7 +538,7 @@ impl Origins {
             };
             signed.bodies.insert(place, verified);
         }
-        for (ls_type, id) in left.into_keys() {
+        for (ls_type, id) in left.into_places() {
             if ls_type == LsType::AGENT_RECORD {
                 self.grants.remove(router, id);
             }
@@ -604,7 +617,8 @@ impl SignedRouter {
 impl Ospf {
     /// What became of the database since the last call, for the calculation.
     pub(super) fn reconcile_origins(&mut self, now: Time) {
-        for key in self.origins.reconcile(&self.lsdb, self.config.router_id, now) {
+        let reaches = |router| self.spf.reaches(router);
+        for key in self.origins.reconcile(&self.lsdb, self.config.router_id, reaches, now) {
             self.lsdb.set_vouched(key.router, self.origins.is_vouched(key.router));
             match key.ls_type {
                 LsType::ROUTER | LsType::NETWORK => self.schedule_spf(SpfTrigger::Lsa(key), now),

@@ -18,6 +18,7 @@ use super::lsa::{
     IntraAreaPrefixLsa, LinkLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterInformationLsa, RouterLink, RouterLsa,
 };
 use super::lsdb::LsaRef;
+use super::neighbor::State;
 use super::{Ospf, RestartHelper, Stage};
 
 /// Least time between two instances: neighbours drop what comes within MinLSArrival, and the path between may hurry the
@@ -26,6 +27,11 @@ pub(super) const LS_SPACING: Duration = MIN_LS_ARRIVAL.saturating_add(Duration::
 /// So many instances may follow each other at [`LS_SPACING`] before MinLSInterval applies: one for each neighbour of a
 /// node that starts, or whose underlay comes back.
 const BURST: u32 = 8;
+/// While another adjacency is about to come up, or the first calculation that makes a router that starts more than a stub, a
+/// link that is up waits so long for that. All this takes some round trips and 10 ms, but what is not said with the first
+/// instance would have to wait [`LS_SPACING`] for the second; and everybody would flood, and calculate with, twice as many
+/// Router-LSAs when a mesh starts.
+const GATHER: Duration = Duration::from_millis(250);
 /// Refreshes are spread over this much time before LSRefreshTime, so that nodes that started together do not flood
 /// together for ever.
 const REFRESH_JITTER_S: u64 = 120;
@@ -98,11 +104,18 @@ impl Ospf {
     /// Brings what we want to say up to date with configuration and adjacencies.
     pub(super) fn update_own_lsas(&mut self, now: Time) {
         let mut wanted = self.own_bodies();
+        let more_to_come = self.interfaces.values().any(|interface| {
+            let state = interface.neighbor.as_ref().map_or(State::Down, |neighbor| neighbor.state);
+            (State::ExStart..State::Full).contains(&state)
+                || state == State::Full && self.stub_until.is_some()
+        });
+        let gathered = if more_to_come { now + GATHER } else { now };
+        let gain_at = |at: &LsaRef| if at.key.ls_type == LsType::ROUTER { gathered } else { now };
         for (at, own) in &mut self.own {
-            own.want(wanted.remove(at), now);
+            own.want(wanted.remove(at), gain_at(at), now);
         }
         for (at, body) in wanted {
-            self.own.entry(at).or_default().want(Some(body), now);
+            self.own.entry(at).or_default().want(Some(body), gain_at(&at), now);
         }
     }
 
@@ -191,6 +204,15 @@ impl Ospf {
         self.originate_all_due(now);
         self.sign_topology(now);
         self.originate_all_due(now);
+        if self.undescribed && !self.is_alone() && !self.is_gathering(now) {
+            self.undescribed = false;
+            let router = self.config.router_id;
+            let links: Vec<LsaRef> =
+                self.own.keys().filter(|at| at.is_about_links_of(router)).copied().collect();
+            for at in links {
+                self.flood(at, None, now);
+            }
+        }
     }
 
     fn originate_all_due(&mut self, now: Time) {
@@ -305,6 +327,12 @@ impl Ospf {
             && self.interfaces.values().all(|interface| interface.full_neighbor().is_none())
     }
 
+    /// Whether what we say about our links waits for more to say.
+    pub(super) fn is_gathering(&self, now: Time) -> bool {
+        let mut links = self.own.iter().filter(|(at, _)| at.key.ls_type == LsType::ROUTER);
+        links.any(|(_, own)| own.due.is_some_and(|due| due <= now + GATHER))
+    }
+
     /// The database no longer holds the LSA.
     pub(super) fn originate_again(&mut self, at: LsaRef, now: Time) {
         match self.own.get_mut(&at) {
@@ -346,12 +374,14 @@ impl Own {
     /// What is lost is said as soon as neighbours listen, and only what is won waits for MinLSInterval: a link that is down
     /// swallows the traffic of everybody who has not heard. It has to come up before it can be lost again, so that its
     /// bad news is as rare as its good news, which is paced.
-    fn want(&mut self, body: Option<Arc<[u8]>>, now: Time) {
+    ///
+    /// What is won waits until `gain_at` at least.
+    fn want(&mut self, body: Option<Arc<[u8]>>, gain_at: Time, now: Time) {
         if self.wanted != body {
             let length = |body: &Option<Arc<[u8]>>| body.as_ref().map_or(0, |body| body.len());
             let loss = length(&body) < length(&self.wanted);
             self.wanted = body;
-            self.schedule(if loss { self.pace.soonest() } else { self.pace.earliest() }, now);
+            self.schedule(if loss { self.pace.soonest() } else { self.pace.earliest().max(gain_at) }, now);
         }
     }
 

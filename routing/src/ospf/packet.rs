@@ -7,7 +7,10 @@ use molt_mesh::codec::{Reader, Short, Writer};
 use molt_mesh::port::NEXT_HEADER_OSPF;
 use molt_mesh::{RouterId, checksum};
 
-use super::consts::{CHECKSUM_OFFSET, LSA_HEADER_LEN, PACKET_HEADER_LEN, REQUEST_LEN, VERSION, packet_type};
+use super::consts::{
+    CHECKSUM_OFFSET, DESCRIPTION_LEN, HELLO_LEN, LSA_HEADER_LEN, PACKET_HEADER_LEN, REQUEST_LEN, UPDATE_LEN,
+    VERSION, packet_type,
+};
 use super::lsa::{Lsa, LsaHeader, LsaKey, Malformed};
 
 /// A packet.
@@ -204,7 +207,9 @@ impl Packet {
     /// The bytes with length and checksum.
     #[must_use]
     pub fn encode(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Vec<u8> {
-        let mut w = start(self.body.kind(), self.router, self.area, self.instance);
+        let mut w = Writer::with_capacity(PACKET_HEADER_LEN + self.body.length());
+        w.u8(VERSION).u8(self.body.kind()).u16(0).u32(self.router.0).u32(self.area);
+        w.u16(0).u8(self.instance).u8(0);
         match &self.body {
             PacketBody::Hello(hello) => hello.encode(&mut w),
             PacketBody::Description(description) => description.encode(&mut w),
@@ -244,12 +249,19 @@ impl PacketBody {
             Self::Ack(_) => packet_type::LINK_STATE_ACK,
         }
     }
-}
 
-fn start(kind: u8, router: RouterId, area: u32, instance: u8) -> Writer {
-    let mut w = Writer::with_capacity(PACKET_HEADER_LEN);
-    w.u8(VERSION).u8(kind).u16(0).u32(router.0).u32(area).u16(0).u8(instance).u8(0);
-    w
+    /// Bytes behind the header.
+    fn length(&self) -> usize {
+        match self {
+            Self::Hello(hello) => HELLO_LEN + 4 * hello.neighbors.len(),
+            Self::Description(description) => DESCRIPTION_LEN + LSA_HEADER_LEN * description.headers.len(),
+            Self::Request(keys) => REQUEST_LEN * keys.len(),
+            Self::Update(lsas) => {
+                UPDATE_LEN + lsas.iter().map(|lsa| usize::from(lsa.header.length)).sum::<usize>()
+            }
+            Self::Ack(headers) => LSA_HEADER_LEN * headers.len(),
+        }
+    }
 }
 
 impl Hello {

@@ -4,15 +4,16 @@
 //! all of them are acknowledged before they would be repeated. So the list is looked up by hash, and nothing is looked for in
 //! the queues when an LSA leaves it: what a queue still says about it is void, and dropped when its turn comes.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::time::Duration;
 
 use molt_mesh::Time;
 
 use super::lsa::LsaHeader;
 use super::lsdb::LsaRef;
+use super::mix::Mix;
 use super::originate::LS_SPACING;
 
 /// After a Link State Update the next one to the same neighbour waits this long for more LSAs to fill it. The first one
@@ -23,19 +24,21 @@ const PACKING: Duration = Duration::from_millis(5);
 const WINDOW: usize = 160;
 /// The wait for an acknowledgment doubles with each retransmission (RFC 4222 recommendation 2) up to 2^3 times the
 /// RxmtInterval.
-const MAX_BACKOFF: u32 = 3;
+const MAX_BACKOFF: u8 = 3;
 /// Void places a queue may hold beside twice the LSAs that have one before it is cleaned.
 const VOID: usize = 256;
 
 /// One LSA that a neighbour has to acknowledge.
 #[derive(Debug)]
 struct Unacknowledged {
-    /// The instance, with its age when it was added.
-    header: LsaHeader,
     /// When it is sent, for the first time or again: its place in the queue.
     due: Time,
-    /// How often it was sent.
-    sent: u32,
+    /// By which the instance is told from others; the age is that when it was added.
+    seq: i32,
+    checksum: u16,
+    raw_age: u16,
+    /// How often it was sent, as far as that matters.
+    sent: u8,
 }
 
 /// What was taken off the list.
@@ -67,7 +70,9 @@ pub(super) struct Retransmission {
 impl Retransmission {
     /// Adds an instance in place of any older one, to be sent at `due`.
     pub(super) fn add(&mut self, at: LsaRef, header: LsaHeader, due: Time) {
-        if let Some(replaced) = self.list.insert(at, Unacknowledged { header, due, sent: 0 }) {
+        let LsaHeader { seq, checksum, raw_age, .. } = header;
+        if let Some(replaced) = self.list.insert(at, Unacknowledged { due, seq, checksum, raw_age, sent: 0 })
+        {
             self.in_flight -= usize::from(replaced.sent > 0);
         }
         self.first.push(due, at);
@@ -89,8 +94,9 @@ impl Retransmission {
     fn clean(&mut self) {
         let Self { list, first, again, in_flight, .. } = self;
         if list.is_empty() {
-            // What a start or a merge needed is megabytes, for each neighbour.
-            list.shrink_to(WINDOW);
+            // What a start or a merge needed is megabytes, for each neighbour; and it is empty for a moment many times before
+            // that is over.
+            list.shrink_to(WINDOW.max(list.capacity() / 2));
             first.clear();
             again.clear();
             return;
@@ -110,9 +116,18 @@ impl Retransmission {
         self.list.contains_key(at)
     }
 
-    /// The instance that is on the list.
-    pub(super) fn instance(&self, at: &LsaRef) -> Option<&LsaHeader> {
-        self.list.get(at).map(|item| &item.header)
+    /// Takes an LSA off the list if this instance of it is there. How the instance compares to the one on the list, if there
+    /// is any.
+    pub(super) fn acknowledge(&mut self, at: LsaRef, ack: &LsaHeader) -> Option<Ordering> {
+        let Entry::Occupied(place) = self.list.entry(at) else { return None };
+        let Unacknowledged { seq, checksum, raw_age, sent, .. } = *place.get();
+        let order = ack.compare(&LsaHeader { raw_age, key: at.key, seq, checksum, length: ack.length });
+        if order.is_eq() {
+            place.remove();
+            self.in_flight -= usize::from(sent > 0);
+            self.clean();
+        }
+        Some(order)
     }
 
     /// In no order.
@@ -183,7 +198,7 @@ impl Retransmission {
                 continue;
             }
             item.due = now + rxmt * (1 << item.sent.min(MAX_BACKOFF));
-            item.sent += 1;
+            item.sent = item.sent.saturating_add(1);
             self.again.push(item.due, at);
             taken.push(at);
         }
@@ -240,55 +255,8 @@ impl Queue {
 
     fn clear(&mut self) {
         self.line.clear();
-        self.line.shrink_to(WINDOW);
+        self.line.shrink_to(WINDOW.max(self.line.capacity() / 2));
         self.rest.clear();
-        self.rest.shrink_to(WINDOW);
-    }
-}
-
-/// One multiplication with a secret instead of SipHash, which took as long as the rest of the list. Who sends LSAs to make
-/// keys collide does not know the secret, and is stopped by the bounds of the database.
-#[derive(Debug, Clone, Copy)]
-struct Mix(u64);
-
-impl Default for Mix {
-    fn default() -> Self {
-        Self(RandomState::new().hash_one(0) | 1)
-    }
-}
-
-impl BuildHasher for Mix {
-    type Hasher = Mixer;
-
-    fn build_hasher(&self) -> Mixer {
-        Mixer { secret: self.0, state: 0 }
-    }
-}
-
-struct Mixer {
-    secret: u64,
-    state: u64,
-}
-
-impl Hasher for Mixer {
-    fn finish(&self) -> u64 {
-        self.state
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u128(u128::from(*byte)));
-    }
-
-    fn write_u128(&mut self, value: u128) {
-        let (low, high) = (value as u64, (value >> 64) as u64);
-        let product = u128::from(low ^ self.state ^ self.secret)
-            * u128::from(high ^ self.secret.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
-        self.state = product as u64 ^ (product >> 64) as u64;
-    }
-}
-
-impl Hash for LsaRef {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(self.rank());
+        self.rest.shrink_to(WINDOW.max(self.rest.capacity() / 2));
     }
 }

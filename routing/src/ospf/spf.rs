@@ -33,6 +33,9 @@ use tree::{NextHopSets, RootLink, Tree};
 
 /// Refused prefixes that are shown to the operator.
 const MAX_REJECTED: usize = 256;
+/// If the ways to one of so many routers are others, all routes are walked over: to look up what a router announces costs
+/// that much more than the next route of a walk.
+const WALK: usize = 4;
 /// Runs that are remembered for the operator.
 const LOG: usize = 32;
 
@@ -109,6 +112,7 @@ impl Spf {
         self.table.replace(own_source(self.graph.root()), Reading::default());
         self.graph = Graph::new(root);
         self.tree = Tree::default();
+        self.table.touch_all();
         self.own.clear();
         let vertices = lsdb.of_type(LsType::ROUTER).chain(lsdb.of_type(LsType::NETWORK));
         self.changed = vertices.filter_map(|(key, _)| VertexId::of(key)).collect();
@@ -204,10 +208,10 @@ impl Ospf {
         if !spf.changed.is_empty() {
             self.relay.forget();
         }
-        for id in std::mem::take(&mut spf.changed) {
-            stale |= spf.graph.update(&usable, id, (!stale).then_some(&spf.tree));
-        }
-        stale |= spf.graph.compact(&usable, self.config.router_id);
+        let changed = std::mem::take(&mut spf.changed);
+        stale |= spf.graph.update(&usable, changed.iter().copied(), (!stale).then_some(&spf.tree));
+        let moved = spf.graph.compact(&usable, self.config.router_id);
+        stale |= moved;
         if spf.sets.are_too_many() {
             spf.sets = NextHopSets::new();
             spf.builder = FibBuilder::with_capacity(spf.fib.len());
@@ -225,8 +229,17 @@ impl Ospf {
                 Some(RootLink { link: *link, cost: interface.config.cost.max(1).into(), neighbor })
             })
             .collect();
-        spf.tree = Tree::calculate(&spf.graph, &root_links, &mut spf.sets);
-        spf.table.touch_all();
+        let tree = Tree::calculate(&spf.graph, &root_links, &mut spf.sets);
+        let before = std::mem::replace(&mut spf.tree, tree);
+        let different: Vec<u32> = spf.tree.differences(&before).collect();
+        if moved || different.len() > spf.graph.vertices.len() / WALK {
+            spf.table.touch_all();
+        } else {
+            let vertices = different.into_iter().filter_map(|at| spf.graph.vertices.get(at as usize));
+            let routers: BTreeSet<RouterId> =
+                vertices.map(|vertex| vertex.id).chain(changed).map(VertexId::router).collect();
+            routers.into_iter().for_each(|router| spf.table.touch(router));
+        }
         true
     }
 

@@ -320,6 +320,26 @@ impl Agent7 {
     }
 }
 
+/// It says that it has another link, and is gone before the list arrives that signs this.
+#[test]
+fn what_a_router_may_have_said_before_it_died_accuses_nobody() {
+    let mut scene = Scene::new();
+    let key = scene.key(LsType::ROUTER, VICTIM, 0);
+    scene.net.down(0);
+    scene.net.run_for(Duration::from_secs(1));
+    let neighbor = scene.id(BYSTANDER);
+    let kind = link_type::POINT_TO_POINT;
+    let link = RouterLink { kind, metric: 1, interface: 9, neighbor_interface: 9, neighbor };
+    let body = RouterLsa { bits: 0, options: options::ROUTER, links: vec![link] }.encode();
+    let last = scene.forged(key, body);
+    scene.net.inject(1, 0, PacketBody::Update(vec![last])).unwrap();
+    scene.net.run_for(Duration::from_secs(20));
+    scene.assert_silent();
+    scene.net.up(0);
+    scene.net.run_for(Duration::from_secs(10));
+    assert!(scene.net.is_settled(), "{}", scene.net.unsettled());
+}
+
 #[test]
 fn a_router_lsa_in_the_name_of_another_changes_nothing() {
     let mut scene = Scene::new();

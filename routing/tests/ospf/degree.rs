@@ -44,7 +44,12 @@ fn in_a_full_mesh_nobody_has_more_neighbours_than_wanted_and_all_reach_all() {
         }
         let events = net.events.len();
         net.run_for(60 * HELLO);
-        assert_eq!(net.events.len(), events, "the choice changes without need");
+        assert_eq!(
+            net.events.len(),
+            events,
+            "the choice changes without need: {:?}",
+            &net.events[events..events + 12]
+        );
     }
 }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use molt_mesh::Time;
-use molt_routing::ospf::consts::{LS_REFRESH_TIME, MAX_LINK_METRIC, options};
+use molt_routing::ospf::consts::{INITIAL_SEQUENCE_NUMBER, LS_REFRESH_TIME, options};
 use molt_routing::ospf::lsa::{Body, GraceLsa, GraceReason, LsType, Lsa, LsaKey, RouterLsa};
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{BfdEvent, Config, Output, RestartHelper, State};
@@ -470,11 +470,75 @@ fn metrics(net: &Net, node: usize) -> Vec<Vec<u16>> {
     metrics
 }
 
+/// Its links are not known to anybody before that, and so it needs no second instance, which would have to wait for
+/// MinLSArrival.
 #[test]
 fn rfc_6987_section_2_a_router_that_starts_asks_for_transit_traffic_after_its_first_calculation() {
     let mut net = Net::pair();
     net.run_for(5 * SECOND);
-    assert_eq!(metrics(&net, 0), [[MAX_LINK_METRIC], [10]]);
+    assert_eq!(metrics(&net, 0), [[10]]);
+    let first_said = net.sent.iter().find(|(_, from, _, bytes)| *from == 0 && says_router_lsa(bytes));
+    let first_run = net.nodes[0].spf_log().nth(1).unwrap().at;
+    assert_eq!(first_said.unwrap().0, first_run, "the run of the start is before all neighbours");
+    assert_eq!(net.area_lsas(1)[&router_lsa(0)].0, INITIAL_SEQUENCE_NUMBER + 1);
+}
+
+fn says_router_lsa(bytes: &[u8]) -> bool {
+    let body = molt_routing::ospf::Packet::decode(&bytes[40..]).unwrap().body;
+    matches!(body, PacketBody::Update(lsas) if lsas.iter().any(|lsa| lsa.header.key == router_lsa(0)))
+}
+
+/// ```text
+/// 1 --- 0 --- 2      all start at once
+///       |
+///       3
+/// ```
+#[test]
+fn section_12_4_links_that_come_up_together_are_said_together() {
+    let mut net = Net::new(4, 0);
+    for far in 1..4 {
+        net.connect(0, far, 10);
+    }
+    net.run_for(5 * SECOND);
+    assert!(net.all_full());
+    assert_eq!(metrics(&net, 0), [[10, 10, 10]]);
+    for node in 1..4 {
+        assert_eq!(net.area_lsas(node)[&router_lsa(0)].0, INITIAL_SEQUENCE_NUMBER + 1, "at node {node}");
+    }
+}
+
+/// Node 2 falls silent in the middle of it.
+#[test]
+fn section_12_4_an_adjacency_that_does_not_come_up_delays_the_others_by_a_quarter_of_a_second() {
+    let mut net = Net::new(3, 0);
+    let silent = net.connect(0, 2, 10);
+    let (_, link) = net.wires[silent].ends[0];
+    net.run_while(SECOND, |net| net.state(0, link) >= State::ExStart);
+    net.cut(silent);
+    net.connect(0, 1, 10);
+    net.run_for(2 * SECOND);
+    assert_eq!(metrics(&net, 0), [[10]]);
+    let is_full = |event: &Output| matches!(event, Output::NeighborChanged { to: State::Full, .. });
+    let full = net.events.iter().find(|(_, node, event)| *node == 0 && is_full(event)).unwrap().0;
+    let said = net.sent.iter().find(|(_, from, _, bytes)| *from == 0 && says_router_lsa(bytes)).unwrap().0;
+    assert_eq!(said - full, Duration::from_millis(250));
+}
+
+/// Node 1 restarts while node 0 may not yet say that the link is lost, and the link is back before it may.
+#[test]
+fn section_10_3_what_was_not_described_because_it_was_to_be_said_anew_is_flooded_if_it_is_not() {
+    for delay in (0..20).map(|step| Duration::from_millis(700 + 20 * step)) {
+        let mut net = Net::chain(3);
+        let (first, second) = (0, 1);
+        net.run_for(30 * SECOND);
+        assert!(net.is_settled(), "{}", net.unsettled());
+        net.set_cost(second, 0, 20);
+        net.run_for(delay);
+        net.restart(2);
+        net.run_for(4 * SECOND);
+        assert!(net.wire_is_full(first) && net.wire_is_full(second));
+        assert!(net.is_settled(), "{delay:?}: {}", net.unsettled());
+    }
 }
 
 #[test]

@@ -461,6 +461,7 @@ impl Bench {
             hello: Duration::from_secs(10),
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
+            flood_reduction: true,
             restart_helper: RestartHelper::Strict,
             member: None,
             seed: 0,

@@ -198,15 +198,19 @@ impl Origins {
 
     /// What the last calculation refused. Whoever announces it is named once, if no proof comes in time.
     pub(in super::super) fn note_rejected(&mut self, rejected: &[RejectedRoute], now: Time) {
-        if self.member.is_some() {
+        if self.member.is_some() && !(rejected.is_empty() && self.refused.is_empty()) {
             let before = std::mem::take(&mut self.refused);
             let place = |it: &RejectedRoute| (it.router, it.prefix, it.reason);
             let due = |place| (place, before.get(&place).copied().unwrap_or(Some(now + EXPLAINED_AFTER)));
             self.refused = rejected.iter().map(place).map(due).collect();
+            self.refused_due = self.refused.values().flatten().min().copied();
         }
     }
 
     pub(super) fn tell_refused(&mut self, now: Time) {
+        if self.refused_due.is_none_or(|due| due > now) {
+            return;
+        }
         let due = self.refused.iter().filter(|(_, at)| at.is_some_and(|at| at <= now));
         for place in due.map(|(place, _)| *place).collect::<Vec<_>>() {
             self.refused.insert(place, None);
@@ -217,6 +221,7 @@ impl Origins {
             };
             self.report(cause, router, Subject::Prefix(prefix), None, reason.meaning(), now);
         }
+        self.refused_due = self.refused.values().flatten().min().copied();
     }
 }
 

@@ -1,6 +1,7 @@
 //! How fast one originator may fill the database.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use molt_mesh::limit::TokenBucket;
 use molt_mesh::{LinkId, RouterId, Time};
@@ -18,16 +19,21 @@ const UNVOUCHED: (u32, u32) = (200, 8_000);
 /// Buckets that are not full are remembered for as many routers; beyond it the common one must do.
 const REMEMBERED: usize = 4_096;
 
+/// To look at all of them for each LSA would be dear: in a mesh of more routers than this that merges, none is full.
+const CLEAN: Duration = Duration::from_secs(1);
+
 /// The buckets.
 #[derive(Debug)]
 pub(in super::super) struct Shares {
     routers: BTreeMap<RouterId, TokenBucket>,
     unvouched: TokenBucket,
+    /// When to look again which buckets are full.
+    clean_at: Time,
 }
 
 impl Default for Shares {
     fn default() -> Self {
-        Self { routers: BTreeMap::new(), unvouched: bucket(UNVOUCHED) }
+        Self { routers: BTreeMap::new(), unvouched: bucket(UNVOUCHED), clean_at: Time::ZERO }
     }
 }
 
@@ -37,8 +43,9 @@ impl Shares {
         if !vouched && !self.unvouched.take(now) {
             return false;
         }
-        if self.routers.len() >= REMEMBERED {
+        if self.routers.len() >= REMEMBERED && self.clean_at <= now {
             self.routers.retain(|_, bucket| !bucket.is_full(now));
+            self.clean_at = now + CLEAN;
         }
         if self.routers.len() >= REMEMBERED && !self.routers.contains_key(&router) {
             return vouched;
@@ -97,7 +104,7 @@ mod tests {
         let now = Time::from_millis(1_000_000);
         let taken = (0..20_000).filter(|id| shares.take(RouterId(*id), false, now)).count();
         assert_eq!(taken, 4_096, "as many as are remembered");
-        let later = now + std::time::Duration::from_secs(100);
+        let later = now + Duration::from_secs(100);
         let taken = (0..20_000).filter(|id| shares.take(RouterId(id % 4), false, later)).count();
         assert_eq!(taken, 8_000, "the common bucket and those of four routers");
         assert!(shares.take(RouterId(70_000), true, later), "one that is answered for has its own");

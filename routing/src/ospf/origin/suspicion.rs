@@ -19,7 +19,7 @@ const SUSPICIONS: usize = 256;
 /// Something that looks like an attack, unless a newer list explains it.
 #[derive(Debug)]
 pub(super) struct Suspicion {
-    pub(super) due: Time,
+    due: Time,
     cause: Cause,
     key: LsaKey,
     link: Option<LinkId>,
@@ -70,19 +70,25 @@ impl Origins {
     ) {
         if self.suspicions.len() < SUSPICIONS {
             let counter = self.counter(&key);
-            self.suspicions.push(Suspicion { due: now + EXPLAINED_AFTER, cause, key, link, counter, why });
+            let due = now + EXPLAINED_AFTER;
+            self.suspicions.push(Suspicion { due, cause, key, link, counter, why });
+            // All wait equally long.
+            self.suspicions_due.get_or_insert(due);
         }
     }
 
-    pub(super) fn tell_suspicions(&mut self, now: Time) {
-        if self.suspicions.iter().all(|suspicion| suspicion.due > now) {
+    /// Of a router that nobody reaches nothing is told. It may have died, or have been cut off, between an LSA and the list
+    /// that signs it; and what is said in its name changes no route.
+    pub(super) fn tell_suspicions(&mut self, reaches: impl Fn(RouterId) -> bool, now: Time) {
+        if self.suspicions_due.is_none_or(|due| due > now) {
             return;
         }
         let (due, left) = std::mem::take(&mut self.suspicions).into_iter().partition(|it| it.due <= now);
         self.suspicions = left;
+        self.suspicions_due = self.suspicions.first().map(|suspicion| suspicion.due);
         let due: Vec<Suspicion> = due;
         for suspicion in due {
-            if self.counter(&suspicion.key) == suspicion.counter {
+            if self.counter(&suspicion.key) == suspicion.counter && reaches(suspicion.key.router) {
                 self.tell(suspicion.cause, suspicion.key, suspicion.link, suspicion.why, now);
             }
         }

@@ -60,7 +60,7 @@ impl<'a> Usable<'a> {
 
 impl SignedRouter {
     fn of_type(&self, ls_type: LsType, router: RouterId) -> impl Iterator<Item = (LsaKey, &Body)> {
-        let bodies = self.bodies.range((ls_type, 0)..=(ls_type, u32::MAX));
-        bodies.map(move |((_, id), verified)| (LsaKey { ls_type, router, id: *id }, &verified.body))
+        let bodies = self.bodies.of_type(ls_type);
+        bodies.map(move |(id, verified)| (LsaKey { ls_type, router, id }, &verified.body))
     }
 }

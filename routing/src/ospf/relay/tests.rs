@@ -33,7 +33,7 @@ fn graph(root: u32, nodes: u32, links: &[(u32, u32)]) -> Graph {
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: links.collect() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, Arc::from(body)), true, Time::ZERO);
         let usable = Usable { lsdb: &lsdb, origins: &origins, now: Time::ZERO };
-        graph.update(&usable, VertexId::Router(RouterId(node)), None);
+        graph.update(&usable, [VertexId::Router(RouterId(node))], None);
     }
     graph
 }

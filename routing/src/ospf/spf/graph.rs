@@ -1,11 +1,13 @@
 //! The graph of the area: routers and transit networks with their links, kept in step with the database.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 
 use molt_mesh::RouterId;
 
 use super::super::consts::{link_type, options, router_bits};
 use super::super::lsa::{Body, LsType, LsaKey, RouterLink};
+use super::super::mix::Mix;
 use super::super::origin::Usable;
 use super::tree::Tree;
 
@@ -16,7 +18,7 @@ pub(super) const MIN_COMPACT: usize = 1_000;
 pub(super) const ROOT: u32 = 0;
 
 /// A vertex of the graph (RFC 5340 section 4.8.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) enum VertexId {
     /// A transit network, by Router ID and Interface ID of its Designated Router.
     Network(RouterId, u32),
@@ -28,9 +30,19 @@ pub(in super::super) enum VertexId {
 pub(super) struct Vertex {
     pub(super) id: VertexId,
     pub(super) traits: Traits,
-    /// Position and cost of the targets, ascending. Only targets that were vertices when the row was made; see
-    /// [`Graph::update`].
-    pub(super) edges: Vec<(u32, u32)>,
+    /// The links, ascending. Only those to targets that were vertices when the row was made; see [`Graph::update`].
+    pub(super) edges: Vec<Edge>,
+}
+
+/// A link as one end says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Edge {
+    /// Position of the target.
+    pub(super) to: u32,
+    pub(super) cost: u16,
+    /// Whether the other end says it, too. A link counts only then (RFC 2328 section 16.1 step 2 (b)); links change far
+    /// less often than they are walked over.
+    pub(super) mutual: bool,
 }
 
 /// What the LSAs of a vertex say beside its links.
@@ -53,14 +65,14 @@ pub(super) struct Traits {
 pub(in super::super) struct Graph {
     pub(super) vertices: Vec<Vertex>,
     /// Position in `vertices`. Only looked up, never iterated.
-    index: HashMap<VertexId, u32>,
+    index: HashMap<VertexId, u32, Mix>,
 }
 
 /// What the LSAs of one vertex say.
 struct Row {
     options: u32,
     bits: u8,
-    links: Vec<(VertexId, u32)>,
+    links: Vec<(VertexId, u16)>,
 }
 
 impl VertexId {
@@ -73,8 +85,25 @@ impl VertexId {
         }
     }
 
+    /// The router, or the Designated Router of the network, which speaks for it.
+    pub(super) const fn router(self) -> RouterId {
+        match self {
+            Self::Network(router, _) | Self::Router(router) => router,
+        }
+    }
+
     pub(super) const fn is_router(self) -> bool {
         matches!(self, Self::Router(_))
+    }
+}
+
+impl Hash for VertexId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (router, network) = match *self {
+            Self::Network(router, id) => (router, 1 << 32 | u64::from(id)),
+            Self::Router(router) => (router, 0),
+        };
+        state.write_u128(u128::from(network) << 32 | u128::from(router.0));
     }
 }
 
@@ -105,7 +134,7 @@ impl Row {
 }
 
 /// Target and cost of a link that takes part in the calculation.
-fn named(link: &RouterLink) -> Option<(VertexId, u32)> {
+fn named(link: &RouterLink) -> Option<(VertexId, u16)> {
     let target = match link.kind {
         link_type::POINT_TO_POINT => VertexId::Router(link.neighbor),
         link_type::TRANSIT => VertexId::Network(link.neighbor, link.neighbor_interface),
@@ -113,12 +142,12 @@ fn named(link: &RouterLink) -> Option<(VertexId, u32)> {
     };
     // RFC 2328 appendix C.3: a cost is greater than zero. With zero two routers could each find the other as near to
     // everything as itself, and equal-cost paths would lead in a circle.
-    Some((target, u32::from(link.metric.max(1))))
+    Some((target, link.metric.max(1)))
 }
 
 impl Graph {
     pub(in super::super) fn new(root: RouterId) -> Self {
-        let mut graph = Self { vertices: Vec::new(), index: HashMap::new() };
+        let mut graph = Self { vertices: Vec::new(), index: HashMap::default() };
         graph.position_or_new(VertexId::Router(root));
         if let Some(root) = graph.vertices.first_mut() {
             root.traits = Traits { live: true, usable: true, transit: true, ..Traits::default() };
@@ -146,9 +175,10 @@ impl Graph {
     pub(in super::super) fn neighbors_of(&self, router: RouterId) -> impl Iterator<Item = RouterId> {
         let at = self.position(VertexId::Router(router));
         let edges = at.map_or(&[][..], |at| self.edges(at));
-        edges.iter().filter_map(move |(to, _)| match self.vertices.get(*to as usize)?.id {
-            VertexId::Router(neighbor) if self.has_edge(*to, at?) => Some(neighbor),
-            _ => None,
+        let mutual = edges.iter().filter(|edge| edge.mutual);
+        mutual.filter_map(|edge| match self.vertices.get(edge.to as usize)?.id {
+            VertexId::Router(neighbor) => Some(neighbor),
+            VertexId::Network(..) => None,
         })
     }
 
@@ -171,7 +201,7 @@ impl Graph {
                 let Some(mark) = part.get_mut(at as usize).filter(|mark| **mark == UNKNOWN) else { continue };
                 *mark = start;
                 if passable(at) {
-                    open.extend(self.edges(at).iter().map(|(to, _)| *to).filter(|to| self.has_edge(*to, at)));
+                    open.extend(self.edges(at).iter().filter(|edge| edge.mutual).map(|edge| edge.to));
                 }
             }
         }
@@ -191,38 +221,43 @@ impl Graph {
         let ids: Vec<VertexId> =
             self.vertices.iter().filter(|vertex| vertex.traits.live).map(|vertex| vertex.id).collect();
         *self = Self::new(root);
-        for id in ids {
-            self.update(usable, id, None);
-        }
+        self.update(usable, ids, None);
         true
     }
 
-    /// Makes the row of one vertex anew after its LSAs changed. `tree` is that of the graph before, unless it is known to be
+    /// Makes the rows of vertices anew after their LSAs changed. `tree` is that of the graph before, unless it is known to be
     /// out of date; returns whether it is.
     pub(in super::super) fn update(
         &mut self,
         usable: &Usable<'_>,
-        id: VertexId,
+        ids: impl IntoIterator<Item = VertexId>,
         tree: Option<&Tree>,
     ) -> bool {
-        let row = Row::read(usable, id);
-        if row.is_none() && !self.index.contains_key(&id) {
-            return false;
+        // All get their positions before the first row names them: a whole database is read once, then.
+        let mut rows = Vec::new();
+        for id in ids {
+            let row = Row::read(usable, id);
+            if row.is_some() || self.index.contains_key(&id) {
+                rows.push((self.position_or_new(id), row));
+            }
         }
-        let at = self.position_or_new(id);
-        if at == ROOT {
-            return false;
+        rows.retain(|(at, _)| *at != ROOT);
+        let changed: Vec<u32> = rows.iter().map(|(at, _)| *at).collect();
+        let mut matters = false;
+        for (at, row) in rows {
+            matters |= self.set_row(at, row, tree.filter(|_| !matters));
         }
-        let mut matters = self.set_row(at, row, tree);
-        // A target whose row was made before this vertex existed does not name it. That matters from the moment on at
-        // which this vertex has a link to the target: a link counts only if both ends have it.
-        let targets: Vec<u32> = self.edges(at).iter().map(|(to, _)| *to).filter(|to| *to != ROOT).collect();
-        for to in targets {
-            if !self.has_edge(to, at)
-                && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
-            {
-                let tree = tree.filter(|_| !matters);
-                matters |= self.set_row(to, Row::read(usable, id), tree);
+        // A target whose row was made before one of these vertices existed does not name it. That matters from the moment on
+        // at which this vertex has a link to the target: a link counts only if both ends have it.
+        for at in changed {
+            let one_way = self.edges(at).iter().filter(|edge| !edge.mutual && edge.to != ROOT);
+            let targets: Vec<u32> = one_way.map(|edge| edge.to).collect();
+            for to in targets {
+                if !self.has_edge(to, at)
+                    && let Some(id) = self.vertices.get(to as usize).map(|vertex| vertex.id)
+                {
+                    matters |= self.set_row(to, Row::read(usable, id), tree.filter(|_| !matters));
+                }
             }
         }
         matters
@@ -231,8 +266,10 @@ impl Graph {
     fn set_row(&mut self, at: u32, row: Option<Row>, tree: Option<&Tree>) -> bool {
         let live = row.is_some();
         let Row { options, bits, links } = row.unwrap_or(Row { options: 0, bits: 0, links: Vec::new() });
-        let resolve = |(to, cost): &(VertexId, u32)| Some((*self.index.get(to)?, *cost));
-        let mut edges: Vec<(u32, u32)> = links.iter().filter_map(resolve).collect();
+        let resolve = |(to, cost): &(VertexId, u16)| {
+            Some(Edge { to: *self.index.get(to)?, cost: *cost, mutual: false })
+        };
+        let mut edges: Vec<Edge> = links.iter().filter_map(resolve).collect();
         edges.sort_unstable();
         let traits = Traits {
             live,
@@ -245,13 +282,31 @@ impl Graph {
         let same_traits = vertex.traits == traits;
         vertex.traits = traits;
         let before = std::mem::replace(&mut vertex.edges, edges);
+        self.note_mutual(at, &before);
         !same_traits || tree.is_none_or(|tree| self.edges_matter(at, &before, tree))
+    }
+
+    /// Notes at both ends of each link of `at`, and of each it had `before`, whether both say it.
+    fn note_mutual(&mut self, at: u32, before: &[Edge]) {
+        let after = self.edges(at).iter();
+        let mut targets: Vec<u32> = before.iter().chain(after).map(|edge| edge.to).collect();
+        targets.dedup();
+        for to in targets {
+            let mutual = self.has_edge(at, to) && self.has_edge(to, at);
+            for (from, to) in [(at, to), (to, at)] {
+                let edges =
+                    self.vertices.get_mut(from as usize).map_or(&mut [][..], |vertex| &mut vertex.edges);
+                let first = edges.partition_point(|edge| edge.to < to);
+                let parallel = edges.get_mut(first..).into_iter().flatten();
+                parallel.take_while(|edge| edge.to == to).for_each(|edge| edge.mutual = mutual);
+            }
+        }
     }
 
     /// Whether `tree` may be another now that `at` has other edges than `before`. It is not if each link that came, went
     /// or has another cost is, with the old cost and the new one, longer than the way that is known to its end: such a link
     /// is on no shortest path. Equally long ones are, because all equal-cost paths are used.
-    fn edges_matter(&self, at: u32, before: &[(u32, u32)], tree: &Tree) -> bool {
+    fn edges_matter(&self, at: u32, before: &[Edge], tree: &Tree) -> bool {
         let after = self.edges(at);
         let is_short = |from: u32, to: u32, cost: u32| {
             let passable = self.vertices.get(from as usize).is_some_and(|vertex| vertex.traits.transit);
@@ -274,7 +329,7 @@ impl Graph {
             let there = [old, new].into_iter().flatten().any(|cost| is_short(at, to, cost));
             there || came_or_went && is_short(to, at, back)
         };
-        before.iter().chain(after).any(|(to, _)| matters(*to))
+        before.iter().chain(after).any(|edge| matters(edge.to))
     }
 
     fn position_or_new(&mut self, id: VertexId) -> u32 {
@@ -287,18 +342,17 @@ impl Graph {
         at
     }
 
-    fn edges(&self, vertex: u32) -> &[(u32, u32)] {
+    fn edges(&self, vertex: u32) -> &[Edge] {
         self.vertices.get(vertex as usize).map_or(&[], |vertex| &vertex.edges)
     }
 
-    /// RFC 2328 section 16.1 step 2 (b): a link counts only if the other end has one back.
     pub(super) fn has_edge(&self, from: u32, to: u32) -> bool {
         cheapest(self.edges(from), to).is_some()
     }
 }
 
 /// The cost of the cheapest of the edges to a vertex.
-fn cheapest(edges: &[(u32, u32)], to: u32) -> Option<u32> {
-    let (target, cost) = edges.get(edges.partition_point(|(target, _)| *target < to))?;
-    (*target == to).then_some(*cost)
+fn cheapest(edges: &[Edge], to: u32) -> Option<u32> {
+    let edge = edges.get(edges.partition_point(|edge| edge.to < to))?;
+    (edge.to == to).then_some(edge.cost.into())
 }

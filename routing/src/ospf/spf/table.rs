@@ -124,7 +124,19 @@ impl Table {
         self.all_dirty |= self.boundary_routers.replace(key, reading.boundary);
     }
 
-    /// The tree is another one.
+    /// The way to a router, or what it is allowed to offer, is another one.
+    pub(super) fn touch(&mut self, router: RouterId) {
+        let Self { announced, boundary_routers, dirty, all_dirty, .. } = self;
+        for ls_type in LEAVES {
+            let key = |id| LsaKey { ls_type, router, id };
+            let range = key(0)..=key(u32::MAX);
+            dirty.extend(announced.range(range.clone()).flat_map(|(_, prefixes)| prefixes));
+            // Whoever leads to AS boundary routers leads to what those announce. There are few of both.
+            *all_dirty |= boundary_routers.by_lsa.range(range).next().is_some();
+        }
+    }
+
+    /// The ways to most routers are others.
     pub(super) const fn touch_all(&mut self) {
         self.all_dirty = true;
     }

@@ -92,7 +92,7 @@ fn the_graph_kept_in_step_gives_the_distances_of_one_read_anew() {
                 lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
             }
             let usable = Usable { lsdb: &lsdb, origins: &origins, now };
-            if graph.update(&usable, VertexId::Router(router(number)), Some(&tree)) {
+            if graph.update(&usable, [VertexId::Router(router(number))], Some(&tree)) {
                 tree = Tree::calculate(&graph, &root_links, &mut NextHopSets::new());
             }
             let found: BTreeMap<RouterId, u32> = (1..ROUTERS)
@@ -115,10 +115,14 @@ fn vertices_without_lsas_do_not_pile_up() {
         let key = LsaKey { ls_type: LsType::ROUTER, router: router(number), id: 0 };
         let body = RouterLsa { bits: 0, options: options::ROUTER, links: Vec::new() }.encode();
         lsdb.install(LsaRef::area(key), Lsa::new(key, 1, 0, body.into()), true, now);
-        graph.update(&Usable { lsdb: &lsdb, origins: &origins, now }, VertexId::Router(router(number)), None);
+        graph.update(
+            &Usable { lsdb: &lsdb, origins: &origins, now },
+            [VertexId::Router(router(number))],
+            None,
+        );
         lsdb.remove(&LsaRef::area(key));
         let usable = Usable { lsdb: &lsdb, origins: &origins, now };
-        graph.update(&usable, VertexId::Router(router(number)), None);
+        graph.update(&usable, [VertexId::Router(router(number))], None);
         graph.compact(&usable, router(0));
         assert!(graph.vertices.len() <= 2 * MIN_COMPACT);
     }
@@ -250,6 +254,7 @@ fn rig() -> (Ospf, Vec<RootLink>) {
         hello: Duration::from_secs(10),
         dead: Duration::from_secs(40),
         rxmt: Duration::from_secs(1),
+        flood_reduction: true,
         restart_helper: crate::ospf::RestartHelper::Strict,
         member: None,
         seed: 0,

@@ -5,13 +5,16 @@ use std::collections::{BinaryHeap, HashMap};
 
 use molt_mesh::{LinkId, RouterId};
 
-use super::graph::{Graph, ROOT, VertexId};
+use super::graph::{Edge, Graph, ROOT, VertexId};
 
 /// Equal-cost next hops of one route. BIRD installs as many; more do not spread better over a degree of eight.
 const MAX_NEXT_HOPS: usize = 16;
 /// So many next-hop sets are remembered from one calculation to the next: a node of degree eight has 255 at most, one of
 /// 64 some thousands.
 const MAX_SETS: usize = 10_000;
+
+/// Unions that are remembered, in 8 kB: a calculation unites the same few sets over and over, for a thousand routers.
+const UNIONS: usize = 512;
 
 const UNREACHABLE: u32 = u32::MAX;
 
@@ -43,11 +46,13 @@ pub(super) struct NextHopSets {
     sets: Vec<Box<[LinkId]>>,
     /// Only looked up, never iterated.
     index: HashMap<Box<[LinkId]>, SetId>,
+    /// Two sets, lower first, and their union; each pair has one place, and the last one there stays.
+    unions: Box<[Option<(SetId, SetId, SetId)>]>,
 }
 
 impl NextHopSets {
     pub(super) fn new() -> Self {
-        let mut sets = Self { sets: Vec::new(), index: HashMap::new() };
+        let mut sets = Self { sets: Vec::new(), index: HashMap::new(), unions: vec![None; UNIONS].into() };
         let local = sets.intern(&[]);
         debug_assert_eq!(local, LOCAL);
         sets
@@ -73,7 +78,21 @@ impl NextHopSets {
     }
 
     pub(super) fn union(&mut self, a: SetId, b: SetId) -> SetId {
-        if a == b { a } else { self.intern(&merged(self.get(a), self.get(b))) }
+        if a == b {
+            return a;
+        }
+        let (low, high) = (a.min(b), a.max(b));
+        let mixed = (low.0 ^ high.0.rotate_left(16)).wrapping_mul(0x9e37_79b1);
+        let place = mixed as usize >> 16 & (UNIONS - 1);
+        match self.unions.get(place) {
+            Some(Some((one, other, union))) if (*one, *other) == (low, high) => return *union,
+            _ => {}
+        }
+        let union = self.intern(&merged(self.get(a), self.get(b)));
+        if let Some(remembered) = self.unions.get_mut(place) {
+            *remembered = Some((low, high, union));
+        }
+        union
     }
 }
 
@@ -136,13 +155,9 @@ impl Tree {
                 continue;
             };
             let (distance, set) = (tree.distance_of(at), tree.set_of(at));
-            for &(to, cost) in &vertex.edges {
-                let reached = distance.saturating_add(cost);
-                // The last question is the dearest.
-                if reached <= tree.distance_of(to)
-                    && done.get(to as usize).is_some_and(|done| !*done)
-                    && graph.has_edge(to, at)
-                {
+            for &Edge { to, cost, .. } in vertex.edges.iter().filter(|edge| edge.mutual) {
+                let reached = distance.saturating_add(cost.into());
+                if reached <= tree.distance_of(to) && done.get(to as usize).is_some_and(|done| !*done) {
                     tree.relax(graph, to, reached, set, sets, &mut candidates);
                 }
             }
@@ -184,6 +199,12 @@ impl Tree {
 
     fn set_of(&self, at: u32) -> SetId {
         self.next_hops.get(at as usize).copied().unwrap_or(LOCAL)
+    }
+
+    /// Vertices that are reached otherwise than they were `before`, in a graph that has only grown since.
+    pub(super) fn differences(&self, before: &Self) -> impl Iterator<Item = u32> {
+        let way = |tree: &Self, at| (tree.distance_of(at), tree.set_of(at));
+        (0..).zip(&self.distance).map(|(at, _)| at).filter(move |at| way(self, *at) != way(before, *at))
     }
 
     /// Distance and next hops of a vertex that is reached.
