@@ -19,7 +19,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
     using SafeCast for uint256;
     using SafeERC20 for BunkerToken;
 
-    /// One side of a pool: tokens and the shares they are divided into. Shares of an earlier epoch are void.
+    /// One side of a pool (a product of two of its fields fits 256 bits): tokens and the shares they are divided into. Shares of an earlier epoch are void.
     struct Side {
         uint112 tokens;
         uint112 shares;
@@ -166,7 +166,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         if (held + amount > limit) revert AboveRatio(held < limit ? limit - held : 0);
 
         Position storage d = _current(msg.sender, provider, p);
-        uint256 shares = p.active.shares == 0 ? amount : amount.mulDiv(p.active.shares, held);
+        uint256 shares = p.active.shares == 0 ? amount : amount * p.active.shares / held;
         if (shares < MIN_SHARES) revert TooFewShares(shares);
         p.active.tokens = uint112(held + amount);
         p.active.shares += uint112(shares);
@@ -181,14 +181,14 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         Position storage d = _current(msg.sender, provider, p);
         if (shares == 0) revert AmountIsZero();
         if (shares > d.shares) revert AboveShares(d.shares);
-        uint256 amount = shares.mulDiv(p.active.tokens, p.active.shares);
-        uint256 left = uint256(d.shares - shares).mulDiv(p.active.tokens, p.active.shares);
+        uint256 amount = shares * p.active.tokens / p.active.shares;
+        uint256 left = (d.shares - shares) * p.active.tokens / p.active.shares;
         if (d.shares != shares && left < Params.MIN_DELEGATION) revert BelowMinimum(left);
         d.shares -= uint112(shares);
         p.active.shares -= uint112(shares);
         p.active.tokens -= uint112(amount);
 
-        uint256 thawShares = p.thawing.shares == 0 ? amount : amount.mulDiv(p.thawing.shares, p.thawing.tokens);
+        uint256 thawShares = p.thawing.shares == 0 ? amount : amount * p.thawing.shares / p.thawing.tokens;
         p.thawing.shares += uint112(thawShares);
         p.thawing.tokens += uint112(amount);
         d.thawing += uint112(thawShares);
@@ -203,7 +203,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         uint256 shares = d.thawing;
         if (shares == 0) revert NothingThawing();
         if (block.timestamp < d.thawUntil) revert StillThawing(d.thawUntil);
-        uint256 amount = shares.mulDiv(p.thawing.tokens, p.thawing.shares);
+        uint256 amount = shares * p.thawing.tokens / p.thawing.shares;
         d.thawing = 0;
         p.thawing.shares -= uint112(shares);
         p.thawing.tokens -= uint112(amount);
@@ -218,7 +218,8 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         if (p.active.tokens == 0) revert PoolIsEmpty(provider);
         uint256 cut = amount * p.cutBps / Params.BPS;
         earned[provider] += cut;
-        p.active.tokens = (p.active.tokens + amount - cut).toUint112();
+        uint256 tokens = p.active.tokens + amount - cut;
+        p.active.tokens = tokens.toUint112();
         emit Distributed(msg.sender, provider, cut, amount - cut);
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
@@ -231,7 +232,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         if (msg.sender != address(staking)) revert NotStaking(msg.sender);
         Pool storage p = _pools[provider];
         uint256 active = p.active.tokens;
-        uint256 fromActive = active.mulDiv(amount, active + p.thawing.tokens, Math.Rounding.Ceil);
+        uint256 fromActive = (active * amount).ceilDiv(active + p.thawing.tokens);
         taken = _take(p.active, fromActive) + _take(p.thawing, amount - fromActive);
         emit PoolSlashed(provider, taken);
         token.safeTransfer(address(staking), taken);
@@ -261,8 +262,8 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
     function valueOf(address delegator, address provider) external view returns (uint256 active, uint256 thawing) {
         Position memory d = positionOf(delegator, provider);
         Pool storage p = _pools[provider];
-        if (d.shares != 0) active = uint256(d.shares).mulDiv(p.active.tokens, p.active.shares);
-        if (d.thawing != 0) thawing = uint256(d.thawing).mulDiv(p.thawing.tokens, p.thawing.shares);
+        if (d.shares != 0) active = uint256(d.shares) * p.active.tokens / p.active.shares;
+        if (d.thawing != 0) thawing = uint256(d.thawing) * p.thawing.tokens / p.thawing.shares;
     }
 
     // ---- inside

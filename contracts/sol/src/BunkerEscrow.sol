@@ -128,7 +128,7 @@ contract BunkerEscrow is Pausable, EIP712 {
     event Closed(bytes32 indexed jobId, uint256 refund);
     event ReputationUnreachable(bytes32 indexed jobId, address indexed provider);
     event Withdrawn(address indexed who, uint256 amount);
-    event FeesSkimmed(uint256 burnt, uint256 toTreasury);
+    event Skimmed(uint256 burnt, uint256 toTreasury);
     event ArbiterSet(address arbiter);
     event TreasurySet(address treasury);
     event FeeSet(uint16 feeBps);
@@ -363,7 +363,7 @@ contract BunkerEscrow is Pausable, EIP712 {
         if (amount == 0) revert NothingOwed();
         fees = 0;
         uint256 burnt = amount * Params.BURN_BPS / Params.BPS;
-        emit FeesSkimmed(burnt, amount - burnt);
+        emit Skimmed(burnt, amount - burnt);
         token.burn(burnt);
         token.safeTransfer(treasury, amount - burnt);
     }
@@ -453,6 +453,7 @@ contract BunkerEscrow is Pausable, EIP712 {
 
     /// A wallet's own key first: asking for its code costs more than recovering the key.
     function _signed(address signer, bytes32 digest, bytes calldata signature) private view returns (bool) {
+        // slither-disable-next-line unused-return: the third value details the failure, which is not passed on.
         (address recovered, ECDSA.RecoverError failed,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (failed == ECDSA.RecoverError.NoError && recovered == signer) return true;
         return SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature);

@@ -92,6 +92,7 @@ contract BunkerReputation is Governed, IReputation {
     function _decayed(Record memory r) private view returns (Record memory) {
         if (r.decayedTo == 0) return Record({score: Params.SCORE_INITIAL, decayedTo: 0});
         uint40 past = (uint40(block.timestamp) - r.decayedTo) / 1 weeks;
+        // slither-disable-next-line divide-before-multiply: whole weeks only, the rest stays for the next time.
         r.decayedTo += past * 1 weeks;
         if (r.score > Params.SCORE_FLOOR) {
             uint256 room = r.score - Params.SCORE_FLOOR;

@@ -18,17 +18,19 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
     using SafeCast for uint256;
     using SafeERC20 for BunkerToken;
 
+    /// Staking more, and asking whether a provider is eligible, touch the first slot only. Every token that can exist fits
+    /// 104 bits.
     struct Provider {
-        uint112 active;
-        uint112 thawing;
-        /// Slashed within the current window, as a sum of shares.
-        uint16 slashedBps;
+        uint104 active;
+        uint104 thawing;
+        uint40 frozenUntil;
         uint8 tier;
-        /// Beginning of the stake; 0 when nothing is staked.
+        /// When the active stake last rose from zero.
         uint40 since;
         uint40 thawUntil;
-        uint40 frozenUntil;
         uint40 slashWindow;
+        /// Slashed within the window, as a sum of shares.
+        uint16 slashedBps;
         uint16 openCases;
     }
 
@@ -42,14 +44,15 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint112 weight;
     }
 
+    /// What a stake changes; `Pot` is only read by it.
     struct Stream {
-        uint112 rate;
-        uint40 finish;
+        uint128 perWeight;
         uint40 last;
+        uint40 finish;
     }
 
     struct Pot {
-        uint128 perWeight;
+        uint112 rate;
         uint128 reserve;
     }
 
@@ -58,7 +61,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint40 resolveBy;
     }
 
-    /// Precision of `Pot.perWeight`: rounding loses at most 1,200 wei at a time, and thirty million times the cap, paid to
+    /// Precision of `Stream.perWeight`: rounding loses at most 1,200 wei at a time, and thirty million times the cap, paid to
     /// a single Starter, still fits.
     uint256 private constant SCALE = 1e30;
 
@@ -76,8 +79,8 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
     Totals public totals;
     Stream public stream;
     Pot public pot;
-    /// @notice Sum of all thawing stake.
-    uint256 public totalThawing;
+    /// @notice Slashed and not yet distributed.
+    uint256 public seized;
     /// @notice The number the latest case got.
     uint256 public lastCase;
 
@@ -100,6 +103,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
     event Frozen(address indexed provider, uint256 indexed id, uint40 until);
     event CaseOpened(uint256 indexed id, address indexed provider, uint40 resolveBy);
     event CaseClosed(uint256 indexed id, address indexed provider);
+    event Skimmed(uint256 burnt, uint256 toTreasury);
     event RewardClaimed(address indexed provider, uint256 amount);
     event RewardFunded(address indexed from, uint256 amount, uint112 rate, uint40 finish);
     event NodeClaimed(address indexed wallet, bytes32 indexed nodeKey);
@@ -127,6 +131,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
     error CaseNotLapsed(uint40 resolveBy);
     error ShareOutOfRange(uint256 bps);
     error FrozenRecently(uint40 next);
+    error NothingSeized();
     error NodeKeyIsZero();
     error NoSuccessor();
 
@@ -173,8 +178,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint256 left = active - amount;
         if (left != 0 && left < Params.STARTER) revert RemainderBelowStarter(left);
         _setActive(msg.sender, p, left);
-        p.thawing += amount.toUint112();
-        totalThawing += amount;
+        p.thawing += uint104(amount);
         uint40 until = uint40(block.timestamp) + Params.THAW;
         p.thawUntil = until;
         emit ThawStarted(msg.sender, amount, until, p.tier);
@@ -188,7 +192,6 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         if (block.timestamp < p.thawUntil) revert StillThawing(p.thawUntil);
         _requireFree(p);
         p.thawing = 0;
-        totalThawing -= amount;
         emit Withdrawn(msg.sender, amount);
         token.safeTransfer(msg.sender, amount);
     }
@@ -208,7 +211,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
 
     /// @notice Pays out the caller's rewards.
     function claim() external returns (uint256 amount) {
-        _accrue(msg.sender, _providers[msg.sender], _advance());
+        _accrue(msg.sender, _weight(_providers[msg.sender]), _advance());
         Reward storage r = _rewards[msg.sender];
         amount = r.accrued;
         if (amount == 0) revert NothingToClaim();
@@ -232,13 +235,13 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         if (msg.sender != rewarder) revert NotRewarder(msg.sender);
         if (amount < Params.REWARD_EPOCH) revert RewardTooSmall(amount);
         _advance();
-        Stream memory s = stream;
-        uint256 left = s.finish > s.last ? uint256(s.finish - s.last) * s.rate : 0;
-        uint256 rate = (amount + left) / Params.REWARD_EPOCH;
+        Stream storage s = stream;
+        uint256 left = s.finish > s.last ? uint256(s.finish - s.last) * pot.rate : 0;
+        uint112 rate = ((amount + left) / Params.REWARD_EPOCH).toUint112();
         uint40 finish = uint40(block.timestamp) + Params.REWARD_EPOCH;
-        stream = Stream({rate: rate.toUint112(), finish: finish, last: uint40(block.timestamp)});
-        pot.reserve += amount.toUint128();
-        emit RewardFunded(msg.sender, amount, uint112(rate), finish);
+        s.finish = finish;
+        pot = Pot({rate: rate, reserve: pot.reserve + amount.toUint128()});
+        emit RewardFunded(msg.sender, amount, rate, finish);
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
@@ -279,21 +282,28 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
 
         uint256 active = p.active;
         uint256 own = active + p.thawing;
-        uint256 wanted = (own + delegation.atRisk(provider)).mulDiv(bps, Params.BPS, Math.Rounding.Ceil);
+        uint256 wanted = ((own + delegation.atRisk(provider)) * bps).ceilDiv(Params.BPS);
         uint256 fromOwn = Math.min(own, wanted);
-        uint256 fromActive = own == 0 ? 0 : active.mulDiv(fromOwn, own, Math.Rounding.Ceil);
+        uint256 fromActive = own == 0 ? 0 : (active * fromOwn).ceilDiv(own);
         uint256 fromThawing = fromOwn - fromActive;
         uint256 fromPool = wanted - fromOwn;
 
         _setActive(provider, p, active - fromActive);
-        p.thawing -= uint112(fromThawing);
-        totalThawing -= fromThawing;
+        p.thawing -= uint104(fromThawing);
         if (fromPool != 0) fromPool = delegation.slash(provider, fromPool);
         emit Slashed(provider, id, fromActive, fromThawing, fromPool, p.tier);
-        uint256 taken = fromOwn + fromPool;
-        uint256 burnt = taken * Params.BURN_BPS / Params.BPS;
+        seized += fromOwn + fromPool;
+    }
+
+    /// @notice Burns and distributes what was slashed so far; anybody may.
+    function skim() external {
+        uint256 amount = seized;
+        if (amount == 0) revert NothingSeized();
+        seized = 0;
+        uint256 burnt = amount * Params.BURN_BPS / Params.BPS;
+        emit Skimmed(burnt, amount - burnt);
         token.burn(burnt);
-        token.safeTransfer(treasury, taken - burnt);
+        token.safeTransfer(treasury, amount - burnt);
     }
 
     /// @notice Freezes the provider of an open case for `Params.FREEZE`; not again before as much time has passed free.
@@ -360,8 +370,9 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
 
     /// @notice What `claim` would pay.
     function claimable(address provider) external view returns (uint256) {
-        (uint256 perWeight,) = _advanced(stream, totals.weight);
-        return _rewards[provider].accrued + _pending(provider, _providers[provider], perWeight);
+        uint256 perWeight = _advanced(stream, totals.weight).perWeight;
+        Reward memory r = _rewards[provider];
+        return r.accrued + _weight(_providers[provider]) * (perWeight - r.paidPerWeight) / SCALE;
     }
 
     /// @notice Jobs a provider of this tier should hold at once. Counted by those who hand out jobs, not here.
@@ -381,7 +392,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         Provider storage p = _providers[provider];
         uint256 active = p.active + amount;
         if (active < Params.STARTER) revert BelowStarter(active);
-        if (p.since == 0) p.since = uint40(block.timestamp);
+        if (p.active == 0) p.since = uint40(block.timestamp);
         _setActive(provider, p, active);
         emit Staked(provider, msg.sender, amount, p.tier);
         token.safeTransferFrom(msg.sender, address(this), amount);
@@ -389,17 +400,15 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
 
     /// Settles the rewards for the old stake, then writes the new one, its tier and its weight.
     function _setActive(address provider, Provider storage p, uint256 active) private {
-        _accrue(provider, p, _advance());
         uint256 before = p.active;
+        uint256 weight = before * _multiplier(p.tier);
+        _accrue(provider, weight, _advance());
         uint8 tier = _tier(active);
         Totals memory t = totals;
-        totals = Totals({
-            active: (t.active - before + active).toUint112(),
-            weight: (t.weight - before * _multiplier(p.tier) + active * _multiplier(tier)).toUint112()
-        });
-        p.active = uint112(active);
-        p.tier = tier;
-        if (active == 0) p.since = 0;
+        uint256 totalActive = t.active - before + active;
+        uint256 totalWeight = t.weight - weight + active * _multiplier(tier);
+        totals = Totals({active: totalActive.toUint112(), weight: totalWeight.toUint112()});
+        (p.active, p.tier) = (active.toUint104(), tier);
     }
 
     function _requireFree(Provider storage p) private view {
@@ -427,35 +436,35 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
     }
 
     /// Brings the stream up to this second. While nobody has weight it stands still, so that nothing is lost.
-    function _advance() private returns (uint256 perWeight) {
+    function _advance() private returns (uint256) {
         Stream memory s = stream;
-        if (s.last == block.timestamp) return pot.perWeight;
-        (perWeight, s) = _advanced(s, totals.weight);
-        stream = s;
-        pot.perWeight = perWeight.toUint128();
+        if (s.last != block.timestamp) {
+            s = _advanced(s, totals.weight);
+            stream = s;
+        }
+        return s.perWeight;
     }
 
-    function _advanced(Stream memory s, uint256 weight) private view returns (uint256 perWeight, Stream memory) {
-        perWeight = pot.perWeight;
+    function _advanced(Stream memory s, uint256 weight) private view returns (Stream memory) {
         uint40 time = uint40(block.timestamp);
         if (s.last < s.finish) {
             if (weight == 0) s.finish += time - s.last;
-            else perWeight += (Math.min(time, s.finish) - s.last) * s.rate * SCALE / weight;
+            else s.perWeight += ((Math.min(time, s.finish) - s.last) * pot.rate * SCALE / weight).toUint128();
         }
         s.last = time;
-        return (perWeight, s);
+        return s;
     }
 
-    function _accrue(address provider, Provider storage p, uint256 perWeight) private {
+    function _accrue(address provider, uint256 weight, uint256 perWeight) private {
         Reward storage r = _rewards[provider];
-        if (r.paidPerWeight == perWeight) return;
-        r.accrued += _pending(provider, p, perWeight).toUint128();
+        uint256 paid = r.paidPerWeight;
+        if (paid == perWeight) return;
+        r.accrued += (weight * (perWeight - paid) / SCALE).toUint128();
         r.paidPerWeight = uint128(perWeight);
     }
 
-    function _pending(address provider, Provider storage p, uint256 perWeight) private view returns (uint256) {
-        uint256 weight = uint256(p.active) * _multiplier(p.tier);
-        return weight * (perWeight - _rewards[provider].paidPerWeight) / SCALE;
+    function _weight(Provider storage p) private view returns (uint256) {
+        return uint256(p.active) * _multiplier(p.tier);
     }
 
     function _tier(uint256 active) private pure returns (uint8) {

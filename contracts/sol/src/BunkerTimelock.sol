@@ -55,9 +55,9 @@ contract BunkerTimelock is TimelockController {
     /// @inheritdoc TimelockController
     function updateDelay(uint256 newDelay) public override {
         uint256 current = getMinDelay();
+        super.updateDelay(newDelay);
         if (newDelay <= current) revert DelayNotRaised(newDelay, current);
         if (newDelay > Params.MAX_DELAY) revert DelayTooLong(newDelay);
-        super.updateDelay(newDelay);
     }
 
     function _setPausable(address target, bool allowed) private {

@@ -13,7 +13,7 @@ import {Params} from "../src/Params.sol";
 import {Actors, Deployment, System} from "../script/Deployment.sol";
 import {VM, Vm} from "./Vm.sol";
 
-/// What a test needs of forge, and the whole system as the script deploys it.
+/// What tests and handlers need of forge.
 abstract contract Base {
     Vm internal constant vm = VM;
     bool public constant IS_TEST = true;
@@ -40,13 +40,14 @@ abstract contract Base {
     BunkerEscrow internal escrow;
     BunkerPricing internal pricing;
 
-    address[] private _targets;
-
     error AssertionFailed(string what, uint256 got, uint256 want);
 
-    function setUp() public virtual {
-        vm.warp(1_800_000_000);
-        System memory s = Deployment.run(actors(), address(this));
+    function actors() internal view returns (Actors memory) {
+        return
+            Actors({proposer: proposer, guardian: guardian, arbiter: arbiter, treasury: treasury, rewarder: rewarder});
+    }
+
+    function adopt(System memory s) internal {
         timelock = s.timelock;
         token = s.token;
         staking = s.staking;
@@ -57,21 +58,8 @@ abstract contract Base {
         pricing = s.pricing;
     }
 
-    function targetContracts() external view returns (address[] memory) {
-        return _targets;
-    }
-
-    function actors() internal view returns (Actors memory) {
-        return
-            Actors({proposer: proposer, guardian: guardian, arbiter: arbiter, treasury: treasury, rewarder: rewarder});
-    }
-
     function deployed() internal view returns (System memory) {
         return System(timelock, token, staking, delegation, reputation, verification, escrow, pricing);
-    }
-
-    function target(address one) internal {
-        _targets.push(one);
     }
 
     /// Gives `to` tokens of the treasury and lets `spender` take them.
@@ -145,5 +133,24 @@ abstract contract Base {
 
     function keyOf(string memory name) internal pure returns (uint256) {
         return uint256(keccak256(bytes(name)));
+    }
+}
+
+/// The whole system, as the script deploys it.
+abstract contract Fixture is Base {
+    address[] private _targets;
+
+    function setUp() public virtual {
+        vm.warp(1_800_000_000);
+        adopt(Deployment.run(actors(), address(this)));
+    }
+
+    function targetContracts() external view returns (address[] memory) {
+        return _targets;
+    }
+
+    /// Names a handler for the invariant tests.
+    function target(address one) internal {
+        _targets.push(one);
     }
 }

@@ -3,9 +3,9 @@ pragma solidity 0.8.37;
 
 import {Deploy} from "../script/Deploy.s.sol";
 import {Actors, Deployment, System} from "../script/Deployment.sol";
-import {Base} from "./Base.sol";
+import {Fixture} from "./Base.sol";
 
-contract DeployTest is Base {
+contract DeployTest is Fixture {
     function test_PostConditionsHold() public view {
         Deployment.check(deployed(), actors(), address(this));
     }

@@ -10,7 +10,7 @@ contract ParamsTest is Base {
     string private json;
     uint256 private compared;
 
-    function setUp() public override {
+    function setUp() public {
         json = vm.readFile("params.json");
     }
 

@@ -29,6 +29,7 @@ interface Vm {
     function parseJsonInt(string calldata json, string calldata key) external pure returns (int256);
     function parseJsonKeys(string calldata json, string calldata key) external pure returns (string[] memory);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
+    function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
@@ -45,6 +46,7 @@ interface Vm {
     function serializeUint(string calldata object, string calldata key, uint256 value) external returns (string memory);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function snapshotGasLastCall(string calldata name) external returns (uint256);
+    function split(string calldata text, string calldata by) external pure returns (string[] memory);
     function startBroadcast() external;
     function startPrank(address sender) external;
     function stopBroadcast() external;
