@@ -3,7 +3,7 @@
 //! | policy | a class comes from | for |
 //! |---|---|---|
 //! | [`Static`] | the configuration | private networks; the default |
-//! | [`Local`](local::Local) | what a node has cost its owner, and who vouches for it; at most [`RateClass::Bronze`] | open networks without a token |
+//! | [`Local`] | what a node has cost its owner, and who vouches for it; at most [`RateClass::Bronze`] | open networks without a token |
 //! | [`Chain`] | the stake of its wallet, never below the policy behind it | networks with a token |
 //!
 //! A policy answers from memory and waits for nothing. When the chain cannot be read, ordinary messages go on in the class

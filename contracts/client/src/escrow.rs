@@ -1,7 +1,7 @@
 //! Escrow: bids, the choice among them, and the transactions that are under way.
 //!
 //! 1. Providers offer [`Bid`]s, signed, off the chain.
-//! 2. The requester [`choose`]s three that do not fail together, and opens the job: one transaction that creates and funds
+//! 2. The requester [`choose()`]s three that do not fail together, and opens the job: one transaction that creates and funds
 //!    it. Its id follows from requester and deployment, so that opening twice is refused by the contract.
 //! 3. While it runs, the requester signs vouchers ([`crate::settlement`]); each provider settles its own.
 //! 4. Closing gives back what nobody has earned.

@@ -32,7 +32,7 @@ use crate::binding::Bindings;
 use crate::tier::Tier;
 use crate::wallet::{Wallet, hex};
 
-pub use self::cache::{CacheReject, Loaded};
+pub use self::cache::{CacheReject, Loaded, MAX_CACHE};
 pub use self::core::{Answer, Core, Health, Request, Response, Stake, Stats};
 
 /// A stake is read again after five minutes; logs tell of changes before.
@@ -188,6 +188,14 @@ impl Reader {
     #[must_use]
     pub fn new(wanted: SyncSender<IdentityKey>) -> Self {
         Self { snapshot: Arc::default(), wanted }
+    }
+
+    /// The tier that counts for a wallet; none while it is not known.
+    #[must_use]
+    pub fn tier(&self, wallet: &Wallet, now: Time) -> Tier {
+        let snapshot = self.snapshot.load();
+        let seen = snapshot.wallets.get(wallet).filter(|seen| seen.age(now) < HARD_TTL);
+        seen.map_or(Tier::None, |seen| seen.tier)
     }
 
     /// Replaces what readers see.

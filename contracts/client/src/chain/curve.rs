@@ -28,6 +28,10 @@ pub(crate) fn wallet(address: Address) -> Wallet {
     Wallet::from_bytes(address.into_array())
 }
 
+pub(crate) fn address(wallet: &Wallet) -> Address {
+    Address::from(*wallet.as_bytes())
+}
+
 /// The wallet of this daemon. It pays for transactions and work, and is not the node's identity: a machine that is broken
 /// into loses what is in it, and nothing else.
 pub struct HotKey(PrivateKeySigner);
@@ -84,6 +88,10 @@ impl HotKey {
         let secret = unhex::<32>(digits.strip_prefix("0x").unwrap_or(digits)).map(Zeroizing::new);
         let secret = secret.ok_or_else(|| KeyError::Damaged(shown()))?;
         Self::from_bytes(&secret).map_err(|_| KeyError::Damaged(shown()))
+    }
+
+    pub(crate) const fn signer(&self) -> &PrivateKeySigner {
+        &self.0
     }
 }
 
@@ -155,10 +163,6 @@ mod tests {
             address requester;
             bytes16 deployment;
         }
-    }
-
-    fn address(wallet: &Wallet) -> Address {
-        Address::from(*wallet.as_bytes())
     }
 
     fn domain(name: &'static str) -> (Domain, Eip712Domain) {

@@ -23,8 +23,8 @@ use crate::wallet::{Domain, Wallet};
 
 const MAGIC: &[u8; 9] = b"moltstake";
 const VERSION: u8 = 1;
-/// Longest file we write.
-pub(crate) const MAX_LEN: usize = 9 + 1 + 28 + 4 + MAX_WALLETS * 70 + 4 + MAX_BINDINGS * BINDING_LEN + 32;
+/// Longest file we write in bytes.
+pub const MAX_CACHE: usize = 9 + 1 + 28 + 4 + MAX_WALLETS * 70 + 4 + MAX_BINDINGS * BINDING_LEN + 32;
 
 /// Why a cache file is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -61,7 +61,7 @@ impl Core {
     pub fn save(&self, domain: &Domain, bindings: &Bindings, now: Time, unix_now: u64) -> Vec<u8> {
         let seen: Vec<_> = self.seen().filter(|(_, seen)| seen.age(now) < HARD_TTL).collect();
         let proofs: Vec<_> = bindings.iter().filter_map(|bound| bound.proof()).collect();
-        let mut w = Writer::with_capacity(MAX_LEN.min(512 + seen.len() * 70 + proofs.len() * BINDING_LEN));
+        let mut w = Writer::with_capacity(MAX_CACHE.min(512 + seen.len() * 70 + proofs.len() * BINDING_LEN));
         w.bytes(MAGIC).u8(VERSION).u64(domain.chain_id).bytes(domain.contract.as_bytes());
         w.u32(u32::try_from(seen.len()).unwrap_or(u32::MAX));
         for (wallet, seen) in seen {

@@ -39,6 +39,13 @@ pub struct Terms {
     pub duration: u32,
 }
 
+impl Terms {
+    /// The same for at least so many seconds.
+    fn longer(self, duration: u32) -> Self {
+        Self { duration: self.duration.max(duration), ..self }
+    }
+}
+
 /// One provider of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -116,13 +123,14 @@ impl Ledger {
         Ok((ledger, recovery))
     }
 
-    /// Terms were agreed on. Doing so twice is nothing new.
+    /// Terms were agreed on. Doing so twice is nothing new, and a job may be made longer.
     ///
     /// # Errors
     /// If others are known, or they cannot be written down.
     pub fn handle_terms(&mut self, terms: Terms) -> Result<(), LedgerError> {
         match self.entries.get(&(terms.job, terms.provider)) {
             Some(known) if known.terms == terms => return Ok(()),
+            Some(known) if known.terms.longer(terms.duration) == terms => {}
             Some(_) => return Err(LedgerError::Conflict),
             None if self.entries.len() >= MAX_ENTRIES => return Err(LedgerError::Full),
             None => {}
@@ -265,7 +273,8 @@ impl Ledger {
                     duration: r.u32()?,
                 };
                 let key = (terms.job, terms.provider);
-                self.entries.entry(key).or_insert(Entry { terms, voucher: None, settled: 0 });
+                let entry = self.entries.entry(key).or_insert(Entry { terms, voucher: None, settled: 0 });
+                entry.terms = entry.terms.longer(terms.duration);
             }
             VOUCHER => {
                 if let Ok(signed) = SignedVoucher::decode(r.bytes(VOUCHER_LEN)?) {

@@ -95,11 +95,15 @@ fn only_the_requester_vouches_and_only_in_the_domain_of_the_escrow() {
 }
 
 #[test]
-fn terms_do_not_change() {
+fn terms_do_not_change_but_for_a_longer_time() {
     let (_folder, mut ledger) = fresh();
     ledger.handle_terms(terms(10)).unwrap();
     let dearer = Terms { per_second: 1_001, ..terms(10) };
     assert!(matches!(ledger.handle_terms(dearer), Err(LedgerError::Conflict)));
+    let shorter = Terms { duration: 3_599, ..terms(10) };
+    assert!(matches!(ledger.handle_terms(shorter), Err(LedgerError::Conflict)));
+    ledger.handle_terms(Terms { duration: 7_200, ..terms(10) }).unwrap();
+    ledger.handle_voucher(&voucher(7_200, 1), &Curve).unwrap();
 }
 
 #[test]
