@@ -3,7 +3,6 @@
 // this gives it the two command lines forge uses.
 "use strict";
 const fs = require("fs");
-const solc = require("solc");
 
 function write(text) {
   const bytes = Buffer.from(text);
@@ -17,9 +16,10 @@ function write(text) {
 }
 
 if (process.argv.includes("--version")) {
-  write(`solc, the solidity compiler commandline interface\nVersion: ${solc.version()}\n`);
+  // Asked before every forge command; loading the compiler for it would take a second.
+  write(`solc, the solidity compiler commandline interface\nVersion: ${require("solc/package.json").version}\n`);
 } else if (process.argv.includes("--standard-json")) {
-  write(solc.compile(fs.readFileSync(0, "utf8")));
+  write(require("solc").compile(fs.readFileSync(0, "utf8")));
 } else {
   process.stderr.write("solc.js: only --version and --standard-json\n");
   process.exit(2);

@@ -370,10 +370,12 @@ contract BunkerEscrow is Pausable, EIP712 {
 
     // ---- governance
 
+    /// @notice Names who decides disputes.
     function setArbiter(address arbiter_) external onlyGovernor {
         _setArbiter(arbiter_);
     }
 
+    /// @notice Names who gets the part of the fees that is not burnt.
     function setTreasury(address treasury_) external onlyGovernor {
         _setTreasury(treasury_);
     }
@@ -387,10 +389,12 @@ contract BunkerEscrow is Pausable, EIP712 {
 
     // ---- views
 
+    /// @notice Everything known of a job.
     function jobOf(bytes32 jobId) external view returns (Job memory) {
         return _jobs[jobId];
     }
 
+    /// @notice What a provider of the job proposed and nobody decided yet.
     function proposalOf(bytes32 jobId, address provider) external view returns (Proposal memory) {
         return _proposals[jobId][_seat(_jobs[jobId], provider)];
     }

@@ -153,10 +153,12 @@ contract BunkerPricing is Governed {
         emit FeedSet(feed_);
     }
 
+    /// @notice All prices.
     function prices() external view returns (Prices memory) {
         return _prices;
     }
 
+    /// @notice The feed, with its limits.
     function feed() external view returns (Feed memory) {
         return _feed;
     }

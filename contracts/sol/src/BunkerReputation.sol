@@ -85,6 +85,7 @@ contract BunkerReputation is Governed, IReputation {
         return 4;
     }
 
+    /// @notice The score as it was written last, and up to when it has decayed.
     function recordOf(address provider) external view returns (Record memory) {
         return _records[provider];
     }

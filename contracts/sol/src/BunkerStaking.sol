@@ -11,8 +11,8 @@ import {Params} from "./Params.sol";
 
 /// @title Stake, tiers and rewards of providers
 /// @notice Stake is active or thawing; both can be slashed until withdrawn. The active stake decides the tier; the tier's
-/// multiplier weighs the stake in the sharing of rewards. Only the court opens cases, and every case ends by itself: what
-/// is nobody's loss yet cannot be held for longer than `Params.CASE_LIFE`.
+/// multiplier weighs the stake in the sharing of rewards. Only the court opens cases, and every case ends by itself: stake
+/// that has thawed is held by it for `Params.CASE_LIFE` at most, however often its owner is accused.
 contract BunkerStaking is Pausable, IEligibility, ISlashable {
     using Math for uint256;
     using SafeCast for uint256;
@@ -32,6 +32,8 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         /// Slashed within the window, as a sum of shares.
         uint16 slashedBps;
         uint16 openCases;
+        /// Until when an open case holds what has thawed.
+        uint40 heldUntil;
     }
 
     struct Reward {
@@ -190,7 +192,8 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint256 amount = p.thawing;
         if (amount == 0) revert NothingThawing();
         if (block.timestamp < p.thawUntil) revert StillThawing(p.thawUntil);
-        _requireFree(p);
+        if (p.openCases != 0 && block.timestamp <= p.heldUntil) revert HasOpenCase(p.openCases);
+        if (frozen(msg.sender)) revert IsFrozen(p.frozenUntil);
         p.thawing = 0;
         emit Withdrawn(msg.sender, amount);
         token.safeTransfer(msg.sender, amount);
@@ -202,7 +205,8 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint256 amount = p.active;
         if (successor == address(0)) revert NoSuccessor();
         if (amount == 0) revert NothingAtStake(msg.sender);
-        _requireFree(p);
+        if (p.openCases != 0) revert HasOpenCase(p.openCases);
+        if (frozen(msg.sender)) revert IsFrozen(p.frozenUntil);
         _setActive(msg.sender, p, 0);
         emit Migrated(msg.sender, successor, amount);
         token.forceApprove(successor, amount);
@@ -255,6 +259,9 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint40 until = uint40(block.timestamp) + Params.CASE_LIFE;
         _cases[id] = Case({provider: provider, resolveBy: until});
         p.openCases += 1;
+        // A case against stake that has thawed already does not hold it: otherwise one accusation after another, by whom
+        // ever, would keep it for ever while the court sleeps.
+        if (p.thawing == 0 || block.timestamp < p.thawUntil) p.heldUntil = until;
         emit CaseOpened(id, provider, until);
     }
 
@@ -289,7 +296,7 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint256 fromPool = wanted - fromOwn;
 
         _setActive(provider, p, active - fromActive);
-        p.thawing -= uint104(fromThawing);
+        p.thawing -= fromThawing.toUint104();
         if (fromPool != 0) fromPool = delegation.slash(provider, fromPool);
         emit Slashed(provider, id, fromActive, fromThawing, fromPool, p.tier);
         seized += fromOwn + fromPool;
@@ -324,10 +331,12 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         _setCourt(court_);
     }
 
+    /// @notice Names who gets the part of a slash that is not burnt.
     function setTreasury(address treasury_) external onlyGovernor {
         _setTreasury(treasury_);
     }
 
+    /// @notice Names who may start reward epochs.
     function setRewarder(address rewarder_) external onlyGovernor {
         _setRewarder(rewarder_);
     }
@@ -345,10 +354,12 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         return _providers[provider].tier;
     }
 
+    /// @notice Whether the court stopped the provider for now.
     function frozen(address provider) public view returns (bool) {
         return block.timestamp < _providers[provider].frozenUntil;
     }
 
+    /// @notice Everything known of a provider.
     function providerOf(address provider) external view returns (Provider memory) {
         return _providers[provider];
     }
@@ -409,11 +420,6 @@ contract BunkerStaking is Pausable, IEligibility, ISlashable {
         uint256 totalWeight = t.weight - weight + active * _multiplier(tier);
         totals = Totals({active: totalActive.toUint112(), weight: totalWeight.toUint112()});
         (p.active, p.tier) = (active.toUint104(), tier);
-    }
-
-    function _requireFree(Provider storage p) private view {
-        if (p.openCases != 0) revert HasOpenCase(p.openCases);
-        if (block.timestamp < p.frozenUntil) revert IsFrozen(p.frozenUntil);
     }
 
     function _close(uint256 id) private returns (address provider) {

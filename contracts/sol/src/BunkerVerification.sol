@@ -295,10 +295,12 @@ contract BunkerVerification is Pausable, EIP712 {
 
     // ---- governance
 
+    /// @notice Names who decides cases.
     function setArbiter(address arbiter_) external onlyGovernor {
         _setArbiter(arbiter_);
     }
 
+    /// @notice Lets somebody certify memory, or dismisses them and all their certificates.
     function setAttester(address attester, bool allowed) external onlyGovernor {
         attesters[attester] = allowed;
         emit AttesterSet(attester, allowed);
@@ -334,14 +336,17 @@ contract BunkerVerification is Pausable, EIP712 {
         return attesters[c.attester] && block.timestamp < c.expiresAt ? 1 : 2;
     }
 
+    /// @notice The latest certificate, which may have expired or lost its attester.
     function certificateOf(address provider) external view returns (Certificate memory) {
         return _certificates[provider];
     }
 
+    /// @notice When the provider showed itself last, and until when it is suspended.
     function attestationOf(address provider) external view returns (Attestation memory) {
         return _attestations[provider];
     }
 
+    /// @notice Everything known of a case.
     function caseOf(uint256 id) external view returns (Case memory) {
         return _cases[id];
     }

@@ -49,10 +49,15 @@ contract StakingHandler is Base {
         address p = provider(who);
         BunkerStaking.Provider memory s = staking.providerOf(p);
         uint256 before = token.balanceOf(p);
-        if (s.thawing == 0) fails(BunkerStaking.NothingThawing.selector);
-        else if (block.timestamp < s.thawUntil) fails(BunkerStaking.StillThawing.selector, s.thawUntil);
-        else if (s.openCases != 0) fails(BunkerStaking.HasOpenCase.selector, s.openCases);
-        else if (block.timestamp < s.frozenUntil) fails(BunkerStaking.IsFrozen.selector, s.frozenUntil);
+        if (s.thawing == 0) {
+            fails(BunkerStaking.NothingThawing.selector);
+        } else if (block.timestamp < s.thawUntil) {
+            fails(BunkerStaking.StillThawing.selector, s.thawUntil);
+        } else if (s.openCases != 0 && block.timestamp <= s.heldUntil) {
+            fails(BunkerStaking.HasOpenCase.selector, s.openCases);
+        } else if (block.timestamp < s.frozenUntil) {
+            fails(BunkerStaking.IsFrozen.selector, s.frozenUntil);
+        }
         vm.prank(p);
         staking.withdraw();
         uint256 paid = token.balanceOf(p) - before;

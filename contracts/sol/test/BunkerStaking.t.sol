@@ -205,6 +205,33 @@ contract BunkerStakingTest is Fixture {
         withdrawAs(alice);
     }
 
+    /// While the court sleeps, one accusation after another must not hold what has thawed.
+    function test_AccusationsInARowDoNotHoldTheStakeForEver() public {
+        stakeAs(alice, STARTER);
+        openCase(alice);
+        same(staking.providerOf(alice).heldUntil, block.timestamp + Params.CASE_LIFE, "a case holds active stake");
+        skip(1);
+        thawAs(alice, STARTER);
+        uint40 until = staking.providerOf(alice).thawUntil;
+        vm.warp(until - 1);
+        openCase(alice);
+        uint40 held = staking.providerOf(alice).heldUntil;
+        same(held, until - 1 + Params.CASE_LIFE, "the last one that holds");
+        vm.warp(until);
+        openCase(alice);
+        vm.warp(held);
+        uint256 id = openCase(alice);
+        same(staking.providerOf(alice).heldUntil, held, "later ones do not");
+        vm.prank(alice);
+        fails(BunkerStaking.HasOpenCase.selector, 4);
+        staking.withdraw();
+        vm.warp(held + 1);
+        withdrawAs(alice);
+        same(token.balanceOf(alice), STARTER, "out");
+        slash(id, 10_000);
+        same(staking.seized(), 0, "there is nothing left to take");
+    }
+
     function test_AFreezeHoldsTheStakeAndTheWork() public {
         stakeAs(alice, STARTER);
         check(staking.eligible(alice), "eligible");
@@ -542,6 +569,16 @@ contract BunkerStakingTest is Fixture {
         staking.migrate();
         vm.prank(address(verification));
         staking.closeCase(id);
+        vm.startPrank(address(verification));
+        id = staking.openCase(alice);
+        staking.freeze(id);
+        staking.closeCase(id);
+        vm.stopPrank();
+        uint40 until = staking.providerOf(alice).frozenUntil;
+        vm.prank(alice);
+        fails(BunkerStaking.IsFrozen.selector, until);
+        staking.migrate();
+        vm.warp(until);
         vm.prank(alice);
         emits(address(staking));
         emit BunkerStaking.Migrated(alice, address(next), STARTER);
