@@ -1,7 +1,7 @@
 //! Files that are whole after a crash.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,23 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     fs::rename(path, &aside)?;
     sync_folder(path)?;
     Ok(aside)
+}
+
+/// Takes the file at this path for this process, by a file beside it. The lock ends with what is returned.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if somebody else has it.
+pub(crate) fn lock(path: &Path) -> io::Result<File> {
+    let beside = beside(path, ".lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let used = format!("{} is used by another process", path.display());
+            Err(io::Error::new(io::ErrorKind::WouldBlock, used))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Makes the entry of a file in its folder survive a crash.

@@ -13,7 +13,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use molt_mesh::codec::{Reader, Short, Writer};
@@ -48,6 +47,8 @@ pub struct Journal {
     path: PathBuf,
     kind: [u8; 8],
     file: File,
+    /// Held as long as the journal is open. A file beside it, for the journal itself is replaced when it is rewritten.
+    _lock: File,
     /// Records in the file.
     count: u64,
     /// Bytes in the file.
@@ -58,17 +59,18 @@ impl Journal {
     /// Opens a journal of this kind, making it if it is not there. Gives the payloads in the order they were written.
     ///
     /// # Errors
-    /// If the file can be neither read nor repaired.
+    /// If the file can be neither read nor repaired, or another process has it open.
     pub fn open(path: &Path, kind: [u8; 8]) -> io::Result<(Self, Vec<Vec<u8>>, Recovery)> {
+        let lock = file::lock(path)?;
         let contents = file::read(path, MAX_LEN)?;
         let Some(contents) = contents else {
             file::replace(path, &kind)?;
-            return Ok((Self::at(path, kind, 0, 8)?, Vec::new(), Recovery::Clean));
+            return Ok((Self::at(path, kind, lock, 0, 8)?, Vec::new(), Recovery::Clean));
         };
         let Some(bytes) = contents.strip_prefix(&kind) else {
             let aside = file::set_aside(path)?;
             file::replace(path, &kind)?;
-            return Ok((Self::at(path, kind, 0, 8)?, Vec::new(), Recovery::Damaged(aside)));
+            return Ok((Self::at(path, kind, lock, 0, 8)?, Vec::new(), Recovery::Damaged(aside)));
         };
         let (payloads, rest) = read(bytes);
         let count = payloads.len() as u64;
@@ -89,7 +91,7 @@ impl Journal {
                 file.sync_all()?;
             }
         }
-        Ok((Self::at(path, kind, count, whole as u64)?, payloads, recovery))
+        Ok((Self::at(path, kind, lock, count, whole as u64)?, payloads, recovery))
     }
 
     /// Writes a record. It is on the disk when this returns.
@@ -122,7 +124,8 @@ impl Journal {
             count += 1;
         }
         file::replace(&self.path, &contents)?;
-        *self = Self::at(&self.path, self.kind, count, contents.len() as u64)?;
+        self.file = end_of(&self.path, contents.len() as u64)?;
+        (self.count, self.len) = (count, contents.len() as u64);
         Ok(())
     }
 
@@ -132,11 +135,15 @@ impl Journal {
         self.count
     }
 
-    fn at(path: &Path, kind: [u8; 8], count: u64, len: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).mode(0o600).open(path)?;
-        file.seek(SeekFrom::Start(len))?;
-        Ok(Self { path: path.to_owned(), kind, file, count, len })
+    fn at(path: &Path, kind: [u8; 8], lock: File, count: u64, len: u64) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), kind, file: end_of(path, len)?, _lock: lock, count, len })
     }
+}
+
+fn end_of(path: &Path, len: u64) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.seek(SeekFrom::Start(len))?;
+    Ok(file)
 }
 
 fn record(number: u64, payload: &[u8]) -> io::Result<Vec<u8>> {
@@ -224,6 +231,7 @@ mod tests {
             let torn = Recovery::Torn { bytes: last - cut };
             assert_eq!(recovery, if cut == last { Recovery::Clean } else { torn });
             journal.append(b"again").unwrap();
+            drop(journal);
             let (_, read, recovery) = Journal::open(&path, KIND).unwrap();
             assert_eq!((&read[5][..], recovery), (&b"again"[..], Recovery::Clean));
             // The length came to the disk first, and the bytes did not.
@@ -257,6 +265,7 @@ mod tests {
                 assert_eq!(fs::read(aside).unwrap(), damaged);
             }
             journal.append(b"again").unwrap();
+            drop(journal);
             let (_, again, recovery) = Journal::open(&path, KIND).unwrap();
             assert_eq!((again.len(), recovery), (read.len() + 1, Recovery::Clean));
         }
@@ -281,6 +290,7 @@ mod tests {
         let (mut journal, _, _) = Journal::open(&path, KIND).unwrap();
         journal.rewrite([&b"a"[..], &b"b"[..]]).unwrap();
         journal.append(b"c").unwrap();
+        drop(journal);
         let (journal, read, recovery) = Journal::open(&path, KIND).unwrap();
         assert_eq!((read, recovery), (vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()], Recovery::Clean));
         assert_eq!(journal.count(), 3);
@@ -293,7 +303,20 @@ mod tests {
         let (mut journal, _, _) = Journal::open(&path, KIND).unwrap();
         assert!(journal.append(&vec![0; MAX_RECORD + 1]).is_err());
         journal.append(&vec![1; MAX_RECORD]).unwrap();
+        drop(journal);
         let (_, read, recovery) = Journal::open(&path, KIND).unwrap();
         assert_eq!((read[0].len(), recovery), (MAX_RECORD, Recovery::Clean));
+    }
+
+    #[test]
+    fn one_process_at_a_time_even_after_it_was_rewritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, _, _) = Journal::open(&path, KIND).unwrap();
+        assert_eq!(Journal::open(&path, KIND).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        journal.rewrite([&b"a"[..]]).unwrap();
+        assert!(Journal::open(&path, KIND).is_err());
+        drop(journal);
+        assert_eq!(Journal::open(&path, KIND).unwrap().1, [b"a"]);
     }
 }

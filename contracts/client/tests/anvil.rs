@@ -42,6 +42,8 @@ fn policy(oracle: &std::sync::Arc<dyn StakeOracle>) -> Chain {
 #[test]
 fn a_stake_is_what_messages_are_admitted_by_and_a_slash_takes_it_away() {
     let rig = Rig::start();
+    // As on real chains: two calls for all wallets. The other tests read them one by one.
+    rig.install_multicall();
     let (node, wallet) = (Seed::from_bytes([1; 32]).identity(), key(1).wallet());
     let watcher = rig.watcher(None);
     let oracle = watcher.oracle();

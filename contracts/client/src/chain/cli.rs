@@ -134,18 +134,24 @@ impl Status {
             text += &format!("endpoint   {}: {}\n", endpoint.host, endpoint.state);
         }
         text += &format!("staking    {}\n", self.staking);
-        if let Some(it) = &self.wallet {
-            text += &format!("wallet     {}\n", it.address);
-            text += &format!("gas        {} wei\n", it.wei);
-            text += &format!(
-                "bunker     {} ({} staked, {} thawing, {} owed)\n",
-                it.bunker, it.staked, it.thawing, it.owed
-            );
-            let frozen = if it.frozen { ", frozen" } else { "" };
-            text += &format!("tier       {}{frozen}\n", it.tier);
-            text += &format!("reputation {}\n", it.reputation);
+        if let Some(wallet) = &self.wallet {
+            text += &wallet.text();
         }
         text
+    }
+}
+
+impl WalletStatus {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { address, wei, bunker, staked, thawing, owed, tier, reputation, .. } = self;
+        let frozen = if self.frozen { ", frozen" } else { "" };
+        format!(
+            "wallet     {address}\ngas        {wei} wei\n\
+             bunker     {bunker} ({staked} staked, {thawing} thawing, {owed} owed)\n\
+             tier       {tier}{frozen}\nreputation {reputation}\n"
+        )
     }
 }
 

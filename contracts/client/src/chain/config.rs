@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use molt_mesh::IdentityKey;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+use crate::binding::NetworkId;
 use crate::file;
 use crate::settlement::Mode;
 use crate::wallet::{Digest, Domain, Wallet, unhex};
@@ -22,6 +25,9 @@ pub struct ChainConfig {
     pub rpc: Vec<String>,
     /// The chain they must serve (EIP-155): 84532 is Base Sepolia. Another one is refused.
     pub chain_id: u64,
+    /// Key of the network in which our certificates count, in base64 or hexadecimal digits.
+    #[serde(deserialize_with = "network")]
+    pub network: NetworkId,
     /// The file `deployments/<chain id>.json` that the deployment of the contracts wrote.
     pub deployment: PathBuf,
     /// File with the key of this daemon's wallet, mode 0600. Without one, stakes are read and nothing is paid.
@@ -33,6 +39,11 @@ pub struct ChainConfig {
     /// Highest fee per unit of gas, in gwei (default 5). A transaction that would cost more waits.
     #[serde(default = "default_max_fee")]
     pub max_fee_gwei: u64,
+}
+
+fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NetworkId, D::Error> {
+    let key: IdentityKey = String::deserialize(deserializer)?.parse().map_err(D::Error::custom)?;
+    Ok(NetworkId(*key.as_bytes()))
 }
 
 const fn default_max_fee() -> u64 {
@@ -211,6 +222,30 @@ mod tests {
         assert!(refused(text(8_453, &"07".repeat(32))).contains("chain 8453"));
         assert!(refused(text(84_532, "07")).contains("no hash"));
         assert!(refused("{}".into()).contains("chainId"));
+    }
+
+    #[test]
+    fn the_table_needs_endpoints_chain_network_and_deployment_and_nothing_unknown() {
+        let table = serde_json::json!({
+            "rpc": ["https://a.example.org", "https://b.example.org"],
+            "chain_id": 84_532,
+            "network": "09".repeat(32),
+            "deployment": "deployments/84532.json",
+        });
+        let config: ChainConfig = serde_json::from_value(table.clone()).unwrap();
+        assert_eq!((config.network, config.settlement), (NetworkId([9; 32]), Mode::None));
+        assert_eq!((config.wallet_key, config.max_fee_gwei), (None, 5));
+        for (key, value) in [("network", "short".into()), ("settlement", "cash".into()), ("chain", 1.into())]
+        {
+            let mut wrong = table.clone();
+            wrong[key] = value;
+            assert!(serde_json::from_value::<ChainConfig>(wrong).is_err(), "{key}");
+        }
+        for key in ["rpc", "chain_id", "network", "deployment"] {
+            let mut wrong = table.clone();
+            wrong.as_object_mut().unwrap().remove(key);
+            assert!(serde_json::from_value::<ChainConfig>(wrong).is_err(), "{key}");
+        }
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! has used up its nonce. A crash at any point leaves either nothing or the same bytes to send again. What a transaction
 //! asks for is refused by the contract the second time (`JobExists`, `VoucherNotNewer`), so that even a wallet that is
 //! used elsewhere at the same time pays nothing twice.
+//!
+//! A transaction is done with the first block that has it. Where that block is reorganised away and the transaction with it,
+//! what it was for is still open on the chain, and is done again by the next call.
 
 use std::io;
 use std::path::PathBuf;
@@ -80,7 +83,7 @@ pub enum PayerError {
         has: u128,
     },
     /// A journal cannot be opened.
-    #[error("cannot open a journal")]
+    #[error("cannot open a journal: {0}")]
     Journal(#[from] io::Error),
     /// The ledger does not take it.
     #[error(transparent)]

@@ -3,6 +3,9 @@
 //! An endpoint is used after it has shown that it serves the right chain and the right contracts; one that serves others is
 //! never asked again. A question goes to the endpoint that answered last; where it does not answer within [`CALL_LIMIT`],
 //! the next is asked. What a contract refuses is an answer, and no reason to ask elsewhere.
+//!
+//! Stakes are read with Multicall3, two calls for a hundred wallets. A chain without it is asked call by call, which is
+//! right for a chain of tests and too slow for many wallets far away.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,8 +19,8 @@ use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{Filter, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent as _};
 use alloy::transports::http::Http;
-use alloy::transports::http::reqwest::{Client, Url};
 use alloy::transports::{RpcError as Transport, TransportErrorKind};
+use reqwest::{Client, Url};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
@@ -91,6 +94,8 @@ impl Rpc {
     /// # Errors
     /// [`ConfigError`] if there is none, or one is no URL.
     pub fn new(urls: &[String], deployment: Deployment) -> Result<Self, ConfigError> {
+        // The one for the whole process; where another part of it has chosen before, that one does.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let client = Client::builder()
             .timeout(CALL_LIMIT)
             .build()

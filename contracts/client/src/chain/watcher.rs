@@ -54,6 +54,13 @@ impl SystemClock {
     pub const fn since(start: Instant) -> Self {
         Self(start)
     }
+
+    /// A clock whose time begins here.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    pub fn starting_now() -> Self {
+        Self(Instant::now())
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
@@ -131,6 +138,8 @@ struct Shared {
     challenges: Mutex<Challenges>,
     status: Mutex<Status>,
     stop: AtomicBool,
+    /// Whether there is something to publish.
+    changed: AtomicBool,
     domain: Domain,
     network: NetworkId,
     verifier: Arc<dyn Verifier>,
@@ -160,6 +169,7 @@ impl Watcher {
             challenges: Mutex::default(),
             status: Mutex::new(status),
             stop: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
             domain: rpc.deployment().staking_domain(),
             network,
             verifier,
@@ -169,7 +179,7 @@ impl Watcher {
         if let Some(path) = &cache {
             load(path, &mut core, &shared);
         }
-        let thread = Thread {
+        let mut thread = Thread {
             core,
             rpc,
             runtime,
@@ -178,6 +188,7 @@ impl Watcher {
             wanted: receiver,
             cache,
             saved: shared.clock.now(),
+            published: shared.clock.now(),
             enabled: true,
         };
         thread.publish();
@@ -235,6 +246,7 @@ impl Watcher {
         let inserted =
             lock(&self.shared.bindings).insert(bound, |wallet| self.reader.tier(wallet, now), unix_now)?;
         if inserted == Inserted::New {
+            self.shared.changed.store(true, Ordering::Release);
             self.wanted.try_send(node).ok();
         }
         Ok(inserted)
@@ -277,6 +289,7 @@ struct Thread {
     wanted: Receiver<IdentityKey>,
     cache: Option<PathBuf>,
     saved: Time,
+    published: Time,
     enabled: bool,
 }
 
@@ -288,12 +301,17 @@ impl Thread {
             while let Some(request) = self.core.poll_request(self.shared.clock.now()) {
                 let answer = self.runtime.block_on(self.rpc.ask(&request));
                 self.handle_answer(answer);
+                self.shared.changed.store(true, Ordering::Release);
                 if self.shared.stop.load(Ordering::Relaxed) {
                     break;
                 }
             }
-            lock(&self.shared.bindings).expire(self.shared.clock.unix());
-            self.publish();
+            // Questions alone change nothing: a flood of them during an outage must not make us copy the cache each time.
+            let is_old = self.shared.clock.now().since(self.published) >= MAX_SLEEP;
+            if self.shared.changed.swap(false, Ordering::Acquire) || is_old {
+                lock(&self.shared.bindings).expire(self.shared.clock.unix());
+                self.publish();
+            }
             if self.shared.clock.now().since(self.saved) >= SAVE_INTERVAL {
                 self.save();
             }
@@ -347,8 +365,9 @@ impl Thread {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let (now, unix_now) = (self.shared.clock.now(), self.shared.clock.unix());
+        self.published = now;
         let mut snapshot = Snapshot::new(&lock(&self.shared.bindings), &self.core, now, unix_now);
         snapshot.enabled = self.enabled;
         self.reader.publish(snapshot);

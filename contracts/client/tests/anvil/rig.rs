@@ -109,6 +109,8 @@ impl Rig {
     /// A chain with the contracts on it.
     #[expect(clippy::disallowed_methods, reason = "the tests drive real processes in real time")]
     pub(crate) fn start() -> Self {
+        // The rig has an HTTP client of its own, beside the one that is tested.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let (anvil, port) = spawn(0);
         let path = deploy(port);
         let deployment = Deployment::load(&path, CHAIN_ID).unwrap();
@@ -220,6 +222,13 @@ impl Rig {
     fn raw(&self, method: &'static str, params: Value) -> Value {
         let (provider, _) = self.deployer();
         self.run(provider.raw_request(method.into(), params)).unwrap()
+    }
+
+    /// Puts Multicall3 where it is on real chains.
+    pub(crate) fn install_multicall(&self) {
+        let lines = include_str!("multicall3.hex").lines().filter(|line| !line.starts_with('#'));
+        let code = format!("0x{}", lines.collect::<String>());
+        self.raw("anvil_setCode", json!(["0xcA11bde05977b3631167028862bE2a173976CA11", code]));
     }
 
     /// Coins for gas, and BUNKER from the treasury.
