@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 
 pub mod batch;
 pub mod bgp;
+pub mod chain;
 pub mod neighbor;
 pub mod node;
 
@@ -43,6 +44,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bfd_packet", bfd_packet),
     ("bgp_message", bgp::bgp_message),
     ("bgp_peer", bgp::bgp_peer),
+    ("chain_announcement", chain::chain_announcement),
+    ("chain_bid", chain::chain_bid),
+    ("chain_binding", chain::chain_binding),
+    ("chain_voucher", chain::chain_voucher),
     ("config", config),
     ("ip6_packet", ip6_packet),
     ("delegation", delegation),

@@ -25,6 +25,9 @@ const LAB: &str = "molt-lab";
 const PURE: &[&str] = &["molt-mesh", "molt-bfd", "molt-routing"];
 const IMPURE: &[&str] = &["tokio", "async-std", "smol", "mio", "socket2", "tun-rs", "libp2p"];
 
+/// What belongs to the chain client's feature `chain` and to nothing else: an RPC client, its TLS, and the curve of wallets.
+const CHAIN: &[&str] = &["alloy", "k256", "secp256k1", "reqwest", "hyper", "rustls"];
+
 struct Graph {
     /// Package id to name.
     names: BTreeMap<String, String>,
@@ -127,6 +130,45 @@ fn pure_crates_reach_no_socket_no_task_and_no_device() {
                 panic!("{package} reaches {impure} through {by}; it is to be driven from outside");
             }
         }
+    }
+}
+
+/// `cargo tree` as it is built without features: `cargo metadata` would name optional crates, too.
+fn tree(package: &str, options: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "tree",
+            "--locked",
+            "--prefix=none",
+            "--format={p}",
+            "--edges=normal,build",
+            "--package",
+            package,
+        ])
+        .args(options)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .expect("cargo runs, for it runs this test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn without_its_feature_the_chain_is_in_no_tree() {
+    let is_chain = |name: &String| CHAIN.contains(&name.as_str()) || name.starts_with("alloy-");
+    for package in ["molt-contracts", COMPOSER, LAB] {
+        let found: Vec<String> = tree(package, &[]).into_iter().filter(is_chain).collect();
+        assert!(
+            found.is_empty(),
+            "{package} is built with {found:?}; they belong behind the feature `chain`"
+        );
+    }
+    // The names are those that the feature brings.
+    let with = tree("molt-contracts", &["--features", "chain"]);
+    for name in ["alloy", "k256", "reqwest", "hyper", "rustls"] {
+        assert!(with.contains(name), "{name}");
     }
 }
 

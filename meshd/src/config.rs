@@ -12,8 +12,14 @@ use molt_routing::ospf::origin::{Announcer, Right};
 use serde::{Deserialize, Deserializer};
 
 pub mod bgp;
+#[cfg(not(feature = "chain"))]
+mod chain;
 
 pub use bgp::Bgp;
+#[cfg(not(feature = "chain"))]
+pub use chain::ChainConfig;
+#[cfg(feature = "chain")]
+pub use molt_contracts::chain::ChainConfig;
 
 /// Everything an operator can say.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -33,6 +39,8 @@ pub struct Config {
     pub bfd: Bfd,
     /// `[bgp]`: sessions with other meshes. Default: none.
     pub bgp: Option<Bgp>,
+    /// `[chain]`: stakes and payments, for `molt chain`. Default: none; the mesh needs no chain.
+    pub chain: Option<ChainConfig>,
     /// `[[delegation]]`: addresses that others lend to this node.
     #[serde(rename = "delegation")]
     pub delegations: Vec<Delegated>,
@@ -579,6 +587,23 @@ mod tests {
             let error = Config::parse(text).expect_err(text);
             assert!(error.contains(part), "{text:?} says {error:?}, which lacks {part:?}");
         }
+    }
+
+    /// Nobody is to believe that his stake is looked at when it is not.
+    #[test]
+    fn the_chain_is_configured_where_it_is_built_in_and_refused_where_it_is_not() {
+        let table = format!(
+            "[chain]\nrpc = [\"https://rpc.example.org\"]\nchain_id = 84532\nnetwork = \"{KEY}\"\n\
+             deployment = \"deployments/84532.json\""
+        );
+        let config = Config::parse(&table);
+        if cfg!(feature = "chain") {
+            assert!(config.unwrap().chain.is_some());
+        } else {
+            let error = config.unwrap_err();
+            assert!(error.contains("--features chain"), "{error}");
+        }
+        assert!(Config::parse("").unwrap().chain.is_none());
     }
 
     #[test]

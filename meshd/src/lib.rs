@@ -11,11 +11,14 @@
 //! | [`state`] | the state directory: key, UUID, lock | |
 //! | [`api`] | what `molt` and `meshd` say to each other | yes |
 //! | [`client`], [`render`] | the other end: `molt` | |
+//! | `chain` | `molt chain`, with the feature of that name | |
 //! | [`daemon`] | threads, the control socket, signals, name resolution | |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod api;
+#[cfg(feature = "chain")]
+pub mod chain;
 pub mod client;
 pub mod config;
 pub mod control;

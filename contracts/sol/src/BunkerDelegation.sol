@@ -47,7 +47,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
     /// A side slashed to less than a ten-thousandth of a token per share is void. So there are never more than 10,000
     /// shares per token, and shares of every token that can exist fit their type.
     uint256 private constant MAX_SHARES_PER_TOKEN = 10_000;
-    /// A deposit must get this many shares, so that rounding never costs it more than a billionth of a thousandth.
+    /// A deposit must get this many shares, so that rounding never costs it more than a millionth of a millionth.
     uint256 private constant MIN_SHARES = 1e12;
 
     BunkerToken public immutable token;
@@ -188,6 +188,7 @@ contract BunkerDelegation is Pausable, IDelegatedStake {
         p.active.shares -= uint112(shares);
         p.active.tokens -= uint112(amount);
 
+        // slither-disable-next-line divide-before-multiply: `amount` is what moves, to the wei.
         uint256 thawShares = p.thawing.shares == 0 ? amount : amount * p.thawing.shares / p.thawing.tokens;
         p.thawing.shares += uint112(thawShares);
         p.thawing.tokens += uint112(amount);

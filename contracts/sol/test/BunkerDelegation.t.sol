@@ -328,10 +328,18 @@ contract BunkerDelegationTest is Fixture {
         uint256 price = delegation.atRisk(alice) / MIN;
         thawAs(bob, MIN - MIN / price - 1);
         distribute(1_000_000_000 * BUNKER);
-        fund(carol, MIN, address(delegation));
-        vm.prank(carol);
-        vm.expectPartialRevert(BunkerDelegation.TooFewShares.selector);
-        delegation.delegate(alice, MIN);
+        BunkerDelegation.Pool memory p = delegation.poolOf(alice);
+        uint256 enough = (1e12 * uint256(p.active.tokens) + p.active.shares - 1) / p.active.shares;
+        fund(carol, enough, address(delegation));
+        vm.startPrank(carol);
+        fails(BunkerDelegation.TooFewShares.selector, 1e12 - 1);
+        delegation.delegate(alice, enough - 1);
+        delegation.delegate(alice, enough);
+        same(
+            delegation.positionOf(carol, alice).shares,
+            1e12,
+            "a millionth of a millionth is the most that rounding takes"
+        );
     }
 
     function test_APauseStopsOnlyNewDelegations() public {

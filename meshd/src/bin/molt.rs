@@ -63,6 +63,10 @@ enum Command {
     /// Routes to other meshes
     #[command(subcommand)]
     Bgp(BgpCommand),
+    /// Stakes and payments on the chain of the configuration (needs no daemon)
+    #[cfg(feature = "chain")]
+    #[command(subcommand)]
+    Chain(meshd::chain::Command),
     /// Packets by fate: every discard has its reason
     Counters {
         /// Also those that are zero
@@ -237,6 +241,11 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Bfd { brief: true } => show(cli, &Request::Bfd, render::bfd_brief)?,
         Command::Bgp(BgpCommand::Summary) => show(cli, &Request::BgpSummary, render::bgp_summary)?,
         Command::Bgp(BgpCommand::Routes) => show(cli, &Request::BgpRoutes, render::bgp_routes)?,
+        #[cfg(feature = "chain")]
+        Command::Chain(command) => {
+            let (value, text) = command.run()?;
+            print(cli, value, |_: &Value| text.clone())?;
+        }
         Command::Counters { all } => show(cli, &Request::Counters, |answer| render::counters(answer, *all))?,
         Command::Ping(ping) => return probes(cli, &ping.request(), render::ping_line, ping_summary),
         Command::Trace(trace) => return probes(cli, &trace.request(), render::trace_line, |_| String::new()),

@@ -1,0 +1,27 @@
+//! The chain: everything that needs the curve of wallets, or talks to an RPC endpoint.
+//!
+//! | file | what |
+//! |---|---|
+//! | `chain/config.rs` | the table `[chain]` of the configuration, and the deployment file of the contracts |
+//! | `chain/curve.rs` | signatures of wallets, and the daemon's own key |
+//! | `chain/rpc.rs` | endpoints, fail-over between them, and every question that is asked |
+//! | `chain/watcher.rs` | the thread that drives the [`oracle`](crate::oracle) |
+//! | `chain/payer.rs` | transactions: each signed once, written down, sent until the chain has it |
+//! | `chain/cli.rs` | what `molt chain` does |
+//!
+//! An outage of the chain is an error value or an old answer, never a wait: each question has a time limit, and nobody
+//! but the asker waits for it.
+
+mod abi;
+pub mod cli;
+mod config;
+mod curve;
+mod payer;
+mod rpc;
+mod watcher;
+
+pub use config::{ChainConfig, ConfigError, Contract, Deployment};
+pub use curve::{HotKey, KeyError, Secp256k1};
+pub use payer::{Job, JobState, Payer, PayerConfig, PayerError, Seat};
+pub use rpc::{CALL_LIMIT, EndpointState, Rpc, RpcError};
+pub use watcher::{Clock, Refused, Status, SystemClock, Watcher, WatcherConfig};
