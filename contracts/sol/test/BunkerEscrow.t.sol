@@ -488,6 +488,12 @@ contract BunkerEscrowTest is Fixture {
         emit BunkerEscrow.Resolved(job, alice, 400);
         escrow.resolve(job, alice, 400);
         same(escrow.owed(alice), net(400 * uint256(RATES[0])), "granted");
+        vm.stopPrank();
+        propose(1, 600);
+        disputeAs(requester, 1);
+        vm.prank(arbiter);
+        escrow.resolve(job, bob, 600);
+        same(escrow.owed(bob), net(600 * uint256(RATES[1])), "all of it");
     }
 
     function test_TheArbiterCannotTakeBackWhatWasSettled() public {
