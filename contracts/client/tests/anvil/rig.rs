@@ -336,7 +336,8 @@ fn tool(name: &str) -> PathBuf {
     if bin.is_file() {
         return bin;
     }
-    in_path().unwrap_or_else(|| panic!("{name} is not there: run `npm install` in contracts/, which installs it"))
+    in_path()
+        .unwrap_or_else(|| panic!("{name} is not there: run `npm install` in contracts/, which installs it"))
 }
 
 fn contracts() -> PathBuf {
