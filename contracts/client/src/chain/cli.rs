@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::abi::{BunkerEscrow, BunkerStaking, BunkerToken};
 use super::curve::{HotKey, address};
-use super::payer::{JobState, Payer, PayerError};
+use super::job::JobState;
+use super::payer::{Payer, PayerError};
 use super::rpc::{EndpointState, Rpc, RpcError};
 use super::watcher::Clock;
 use crate::binding::{BindingReject, MAX_LIFE, NetworkId, NodeBinding};

@@ -22,7 +22,8 @@ use alloy::sol_types::{SolCall, SolError};
 use tracing::{info, warn};
 
 use super::abi::{BunkerEscrow, BunkerStaking, BunkerToken};
-use super::curve::{HotKey, Secp256k1, address, wallet};
+use super::curve::{HotKey, Secp256k1, address};
+use super::job::{Job, JobState, Seat};
 use super::rpc::{Rpc, RpcError};
 use super::watcher::Clock;
 use crate::escrow::{BidReject, Outbox, OutboxError, Pending, Purpose, REPLICAS, SignedBid};
@@ -106,41 +107,6 @@ pub enum PayerError {
     /// The chain refused, or does not answer.
     #[error(transparent)]
     Rpc(#[from] RpcError),
-}
-
-/// State of a job on the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobState {
-    /// Over, and paid.
-    Closed,
-    /// Funded, and running or to be claimed.
-    Open,
-}
-
-/// A job on the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Job {
-    /// Who pays.
-    pub requester: Wallet,
-    /// When it began, in seconds since 1970.
-    pub start: u64,
-    /// How long it is paid for, in seconds.
-    pub duration: u32,
-    /// Its state.
-    pub state: JobState,
-    /// Its providers.
-    pub seats: [Seat; REPLICAS],
-}
-
-/// A provider of a job on the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
-    /// Who.
-    pub provider: Wallet,
-    /// What a second costs.
-    pub per_second: u128,
-    /// Seconds that are paid.
-    pub settled: u32,
 }
 
 /// The wallet of this daemon at work.
@@ -369,26 +335,7 @@ impl Payer {
     pub async fn job(&mut self, job: JobId) -> Result<Option<Job>, PayerError> {
         let call = BunkerEscrow::jobOfCall { jobId: B256::from(job.0) };
         let found = self.rpc.view(self.rpc.deployment().escrow.address, &call).await?;
-        let state = match found.status {
-            0 => return Ok(None),
-            1 => JobState::Open,
-            2 => JobState::Closed,
-            other => return Err(RpcError::Garbled(format!("a job of status {other}")).into()),
-        };
-        let seat = |at: usize| {
-            let (seat, settled) = (found.seats.get(at)?, found.settled.get(at)?);
-            Some(Seat { provider: wallet(seat.provider), per_second: seat.rate.to(), settled: *settled })
-        };
-        let (Some(a), Some(b), Some(c)) = (seat(0), seat(1), seat(2)) else {
-            return Err(RpcError::Garbled("a job without three seats".into()).into());
-        };
-        Ok(Some(Job {
-            requester: wallet(found.requester),
-            start: found.start.to(),
-            duration: found.duration,
-            state,
-            seats: [a, b, c],
-        }))
+        Ok(Job::read(&found)?)
     }
 
     async fn settle_one(&mut self, signed: &SignedVoucher) -> Result<u32, PayerError> {
