@@ -110,7 +110,7 @@ enum IdCommand {
     /// Lend an address of ours to another node: a container's, or an anycast address. Prints what that node's configuration needs
     #[command(group(clap::ArgGroup::new("what").required(true)))]
     Delegate {
-        /// An anycast address, such as fd00:6d6f:6c74::1:53. Nodes use it whose [[origin]] names our identity key
+        /// An anycast address, such as fd00:6d6f:6c74::1:53. Nodes use it that name our identity key as its origin
         #[arg(group = "what", value_name = "ADDR")]
         address: Option<Ipv6Addr>,
         /// The address of our container of this number
