@@ -11,8 +11,8 @@
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use molt_lab::mesh::Role;
+use anyhow::{Context, Result, bail, ensure};
+use molt_lab::mesh::{Daemon, Role};
 use molt_lab::netns::Namespace;
 use molt_lab::process::{Process, Usage};
 use molt_lab::stock::{Bird, Frr, Router, RouterConfig, kernel_routes};
@@ -36,27 +36,20 @@ const PACE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_mins(5);
 
-enum Daemon {
-    Frr(Frr),
-    Bird(Bird),
+fn router(daemon: &Daemon) -> &dyn Router {
+    match daemon {
+        Daemon::Frr(frr) => frr,
+        Daemon::Bird(bird) => bird,
+    }
 }
 
-impl Daemon {
-    fn router(&self) -> &dyn Router {
-        match self {
-            Self::Frr(frr) => frr,
-            Self::Bird(bird) => bird,
-        }
-    }
-
-    fn usage(&self) -> Result<Usage> {
-        let process: &Process = match self {
-            // The last one that was started is the first: ospf6d.
-            Self::Frr(frr) => frr.daemons().first().context("FRR has daemons")?,
-            Self::Bird(bird) => bird.process(),
-        };
-        process.usage()
-    }
+fn usage(daemon: &Daemon) -> Result<Usage> {
+    let process: &Process = match daemon {
+        // The last one that was started is the first: ospf6d.
+        Daemon::Frr(frr) => frr.daemons().first().context("FRR has daemons")?,
+        Daemon::Bird(bird) => bird.process(),
+    };
+    process.usage()
 }
 
 /// A daemon behind a TUN interface, in real time.
@@ -92,13 +85,14 @@ pub(crate) fn column(role: Role, bench: &mut Bench, area: &mut Area, rounds: usi
     (config.bfd, config.retransmit_s) = (false, if role == Role::Bird { 2 } else { 1 });
     let daemon = match role {
         Role::Bird => Daemon::Bird(Bird::start(&namespace, &config)?),
-        Role::Frr | Role::Meshd => {
+        Role::Frr => {
             let frr = Frr::start(&namespace, &config)?;
             frr.configure(&[&format!("interface {INTERFACE}"), &format!("ipv6 ospf6 ifmtu {MTU}")])?;
             Daemon::Frr(frr)
         }
+        Role::Meshd => bail!("meshd is not a stock router"),
     };
-    let empty = daemon.usage()?;
+    let empty = usage(&daemon)?;
 
     let link = LinkId::new(u32::try_from(bench.neighbors.len())? + 1).context("a number above zero")?;
     let base = bench.now;
@@ -110,7 +104,7 @@ pub(crate) fn column(role: Role, bench: &mut Bench, area: &mut Area, rounds: usi
     live.run_until(PATIENCE, |live| {
         if full.is_none() {
             let full_here = live.bench.state(link) == Some(State::Full);
-            let neighbours = daemon.router().neighbours()?;
+            let neighbours = router(&daemon).neighbours()?;
             if full_here && neighbours.iter().any(|neighbour| neighbour.state == "Full") {
                 full = Some(live.start.elapsed() - begin);
             }
@@ -121,9 +115,9 @@ pub(crate) fn column(role: Role, bench: &mut Bench, area: &mut Area, rounds: usi
     })
     .with_context(|| format!("{role:?} in an area of {routers}"))?;
     live.run_for(IDLE)?;
-    let taken_in = daemon.usage()?;
+    let taken_in = usage(&daemon)?;
     live.run_for(IDLE)?;
-    let before = daemon.usage()?;
+    let before = usage(&daemon)?;
     let idle = (before.cpu - taken_in.cpu).as_secs_f64() / IDLE.as_secs_f64();
     let start = live.start.elapsed();
     let mut rng = fastrand::Rng::with_seed(routers as u64);
@@ -139,7 +133,7 @@ pub(crate) fn column(role: Role, bench: &mut Bench, area: &mut Area, rounds: usi
         live.bench.say(lsa)?;
         live.run_for(PACE)?;
     }
-    let after = daemon.usage()?;
+    let after = usage(&daemon)?;
     let quiet = idle * (live.start.elapsed() - start).as_secs_f64();
     let change = ((after.cpu - before.cpu).as_secs_f64() - quiet).max(0.0) / rounds as f64;
     ensure!(live.bench.state(link) == Some(State::Full), "{role:?} was lost as a neighbour");
