@@ -11,9 +11,11 @@ use std::net::{Ipv6Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod bgp;
+mod chain;
 mod ospf;
 
 pub use bgp::{BgpPeer, BgpRoute, BgpRoutes, BgpSummary};
+pub use chain::{Certificate, ChainAdmitted, ChainEndpoint, ChainStanding, NodeStanding, Standing};
 pub use ospf::{
     OspfDatabase, OspfEvent, OspfEvents, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor,
     OspfNeighbors, OspfSilence, OspfSpfLog, OspfSpfRun,
@@ -35,6 +37,10 @@ pub enum Request {
     BgpRoutes,
     /// All BGP peers.
     BgpSummary,
+    /// Take a binding of a wallet to a node.
+    ChainAdmit(Certificate),
+    /// What stands behind a node.
+    ChainStanding(Standing),
     /// All counters.
     Counters,
     /// Leave the mesh and stop.
@@ -162,6 +168,10 @@ pub enum Answer {
     BgpRoutes(BgpRoutes),
     /// To [`Request::BgpSummary`].
     BgpSummary(BgpSummary),
+    /// To [`Request::ChainAdmit`].
+    ChainAdmitted(ChainAdmitted),
+    /// To [`Request::ChainStanding`].
+    ChainStanding(Box<ChainStanding>),
     /// To [`Request::Counters`].
     Counters(Counters),
     /// To [`Request::Reload`].
@@ -196,6 +206,10 @@ pub mod schema {
     pub const OSPF_SPF_LOG: &str = "molt.ospf.spf-log/1";
     /// Of [`Bfd`](super::Bfd).
     pub const BFD: &str = "molt.bfd/1";
+    /// Of [`ChainAdmitted`](super::ChainAdmitted).
+    pub const CHAIN_ADMITTED: &str = "molt.chain.admitted/1";
+    /// Of [`ChainStanding`](super::ChainStanding).
+    pub const CHAIN_STANDING: &str = "molt.chain.standing/1";
     /// Of [`BgpRoutes`](super::BgpRoutes).
     pub const BGP_ROUTES: &str = "molt.bgp.routes/1";
     /// Of [`BgpSummary`](super::BgpSummary).

@@ -13,6 +13,8 @@ mod bgp;
 mod endpoints;
 mod restart;
 mod server;
+#[cfg_attr(not(feature = "chain"), path = "daemon/without_stakes.rs")]
+mod stakes;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -48,6 +50,7 @@ use bgp::Connections;
 use endpoints::Endpoints;
 use restart::{Belongings, Program, Restarting};
 use server::Inquiry;
+use stakes::Stakes;
 
 /// How the daemon is started.
 #[derive(Debug, Clone)]
@@ -90,6 +93,8 @@ struct Daemon {
     endpoints: Endpoints,
     /// If this node is a border.
     bgp: Option<Connections>,
+    /// If the configuration names a chain.
+    stakes: Option<Stakes>,
     /// Requests that wait for a snapshot of the packet core.
     waiting: Vec<(Request, oneshot::Sender<Response>)>,
     /// Who asked for which probe; the receiver is a connection of the control socket.
@@ -229,7 +234,7 @@ impl Daemon {
         let interface = device.name().to_owned();
         let clock = Clock::start();
         let link_local = node.identity.link_local();
-        let seeds = [random()?, random()?, random()?];
+        let seeds = [random()?, random()?, random()?, random()?];
         if let Some(handover) = &handover {
             node.draw = handover.draw;
         }
@@ -237,6 +242,7 @@ impl Daemon {
             WireGuardEngine::new(&node.identity),
             NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
         );
+        let stakes = Stakes::start(&config, &state, clock, seeds[3])?;
         let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
         let speaker = config.bgp.as_ref().zip(addresses.first()).map(|(bgp, address)| SpeakerConfig {
             asn: bgp.asn,
@@ -283,6 +289,7 @@ impl Daemon {
             packets,
             endpoints: Endpoints::default(),
             bgp: connections,
+            stakes,
             waiting: Vec::new(),
             probes: BTreeMap::new(),
             leaving: None,
@@ -438,6 +445,9 @@ impl Daemon {
                     Err(error) => refuse(FailureKind::Failed, format!("{error:#}; nothing was changed")),
                 };
                 drop(reply.send(answer));
+            }
+            Inquiry::Ask(request @ (Request::ChainAdmit(_) | Request::ChainStanding(_)), reply) => {
+                drop(reply.send(self.answer_chain(&request)));
             }
             Inquiry::Ask(request, reply) => {
                 if answers::needs_snapshot(&request) {

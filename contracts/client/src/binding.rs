@@ -19,6 +19,7 @@ pub mod announce;
 mod store;
 
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use ed25519_dalek::Signer as _;
 use molt_mesh::codec::{Reader, Short, Writer};
@@ -26,7 +27,7 @@ use molt_mesh::sign::{SIGNATURE_LEN as NODE_SIGNATURE_LEN, Verifier};
 use molt_mesh::{Identity, IdentityKey, MeshAddr, TrustClass};
 
 use crate::wallet::{
-    Digest, Domain, Recover, SIGNATURE_LEN, Sign, SignatureReject, Wallet, WalletSignature, Words,
+    Digest, Domain, Recover, SIGNATURE_LEN, Sign, SignatureReject, Wallet, WalletSignature, Words, unhex,
 };
 
 pub use store::{Bindings, Inserted, MAX_BINDINGS, StoreReject};
@@ -325,6 +326,16 @@ impl Bound {
 
 fn node_message(context: &[u8], digest: &Digest) -> Vec<u8> {
     [context, &digest.0].concat()
+}
+
+/// Hexadecimal digits, as people hand them on.
+impl FromStr for SignedBinding {
+    type Err = BindingReject;
+
+    fn from_str(text: &str) -> Result<Self, BindingReject> {
+        let bytes: [u8; BINDING_LEN] = unhex(text.trim()).ok_or(BindingReject::Length)?;
+        Self::decode(&bytes)
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //! | `chain/rpc.rs` | endpoints, fail-over between them, and every question that is asked |
 //! | `chain/watcher.rs` | the thread that drives the [`oracle`](crate::oracle) |
 //! | `chain/payer.rs` | transactions: each signed once, written down, sent until the chain has it |
-//! | `chain/cli.rs` | what `molt chain` does |
+//! | `chain/settlement.rs` | who pays: nobody, a ledger or the escrow |
+//! | `chain/cli.rs` | what `molt chain` does; `chain/cli/jobs.rs` for jobs |
 //!
 //! An outage of the chain is an error value or an old answer, never a wait: each question has a time limit, and nobody
 //! but the asker waits for it.
@@ -20,6 +21,7 @@ mod curve;
 mod job;
 mod payer;
 mod rpc;
+mod settlement;
 mod watcher;
 
 pub use config::{ChainConfig, ConfigError, Contract, Deployment};
@@ -27,4 +29,5 @@ pub use curve::{HotKey, KeyError, Secp256k1};
 pub use job::{Job, JobState, Seat};
 pub use payer::{Payer, PayerConfig, PayerError};
 pub use rpc::{CALL_LIMIT, EndpointState, Rpc, RpcError};
+pub use settlement::Settlement;
 pub use watcher::{Clock, Refused, Status, SystemClock, Watcher, WatcherConfig};

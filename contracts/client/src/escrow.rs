@@ -16,11 +16,13 @@
 mod choose;
 mod outbox;
 
+use std::str::FromStr;
+
 use molt_mesh::codec::{Reader, Short, Writer};
 
 use crate::settlement::JobId;
 use crate::wallet::{
-    Digest, Domain, Recover, SIGNATURE_LEN, Sign, SignatureReject, Wallet, WalletSignature, Words,
+    Digest, Domain, Recover, SIGNATURE_LEN, Sign, SignatureReject, Wallet, WalletSignature, Words, unhex,
 };
 
 pub use choose::{Candidate, MAX_CANDIDATES, MIN_REPUTATION, Needs, TIME_TO_OPEN, Unfit, choose};
@@ -91,7 +93,7 @@ pub struct SignedBid {
 /// Why a bid is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BidReject {
-    /// Its length is not that of a bid.
+    /// Its length is not that of a bid, or digits are not hexadecimal.
     #[error("length of the bid")]
     Length,
     /// Nothing, or more than the contract can count.
@@ -175,6 +177,16 @@ impl SignedBid {
             Some(signer) if signer == self.bid.provider => Ok(()),
             _ => Err(BidReject::Signature),
         }
+    }
+}
+
+/// Hexadecimal digits, as people hand them on.
+impl FromStr for SignedBid {
+    type Err = BidReject;
+
+    fn from_str(text: &str) -> Result<Self, BidReject> {
+        let bytes: [u8; BID_LEN] = unhex(text.trim()).ok_or(BidReject::Length)?;
+        Self::decode(&bytes)
     }
 }
 

@@ -10,7 +10,7 @@
 //!   node ---> binding::Bindings ---> wallet ---> oracle::Core ---> oracle::Reader ---> StakeView
 //!                                                                                        |
 //!   message ---> admission::AdmissionPolicy ---> rate class, account ---> rate::Limiter ---> pass or refuse
-//!   voucher ---> settlement::Settlement ---> settlement::Ledger (journal) or escrow (chain)
+//!   voucher ---> chain::Settlement ---> nobody, settlement::Ledger (journal) or chain::Payer (escrow)
 //! ```
 //!
 //! | module | what |

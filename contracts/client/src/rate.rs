@@ -7,6 +7,7 @@
 //! a stake is no account: it costs nothing, and a new one for each message would never be limited.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use molt_mesh::limit::TokenBucket;
@@ -94,6 +95,20 @@ impl From<Tier> for RateClass {
             Tier::Gold => Self::Gold,
             Tier::Platinum => Self::Platinum,
         }
+    }
+}
+
+impl fmt::Display for RateClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unstaked => "unstaked",
+            Self::Unknown => "unknown",
+            Self::Starter => "starter",
+            Self::Bronze => "bronze",
+            Self::Silver => "silver",
+            Self::Gold => "gold",
+            Self::Platinum => "platinum",
+        })
     }
 }
 

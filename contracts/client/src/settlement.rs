@@ -16,12 +16,13 @@
 mod ledger;
 
 use std::fmt;
+use std::str::FromStr;
 
 use molt_mesh::codec::{Reader, Short, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::wallet::{
-    Digest, Domain, Recover, SIGNATURE_LEN, Sign, SignatureReject, Wallet, WalletSignature, Words, hex,
+    Digest, Domain, Recover, SIGNATURE_LEN, Sign, SignatureReject, Wallet, WalletSignature, Words, hex, unhex,
 };
 
 pub use ledger::{Entry, Gain, Ledger, LedgerError, MAX_ENTRIES, Terms};
@@ -54,6 +55,19 @@ impl JobId {
     #[must_use]
     pub fn new(requester: &Wallet, deployment: &[u8; 16]) -> Self {
         Self(Words::untyped().address(requester).bytes16(deployment).hash())
+    }
+}
+
+/// A text that is no job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a job: 0x and 64 hexadecimal digits")]
+pub struct InvalidJob;
+
+impl FromStr for JobId {
+    type Err = InvalidJob;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJob> {
+        text.strip_prefix("0x").and_then(unhex).map(Self).ok_or(InvalidJob)
     }
 }
 
@@ -115,7 +129,7 @@ pub enum VoucherReject {
     /// It says less than the one before.
     #[error("the voucher takes back what an earlier one gave")]
     Falls,
-    /// Its length is not that of a voucher.
+    /// Its length is not that of a voucher, or digits are not hexadecimal.
     #[error("length of the voucher")]
     Length,
     /// More than the job lasts.
@@ -196,6 +210,16 @@ impl SignedVoucher {
     #[must_use]
     pub fn signer(&self, domain: &Domain, recover: &dyn Recover) -> Option<Wallet> {
         recover.recover(&self.voucher.digest(domain), &self.signature)
+    }
+}
+
+/// Hexadecimal digits, as people hand them on.
+impl FromStr for SignedVoucher {
+    type Err = VoucherReject;
+
+    fn from_str(text: &str) -> Result<Self, VoucherReject> {
+        let bytes: [u8; VOUCHER_LEN] = unhex(text.trim()).ok_or(VoucherReject::Length)?;
+        Self::decode(&bytes)
     }
 }
 

@@ -19,11 +19,12 @@ use std::time::Duration;
 use molt_contracts::Wallet;
 use molt_contracts::admission::{Action, AdmissionPolicy, Chain, Decision, Refusal, Static};
 use molt_contracts::binding::NetworkId;
-use molt_contracts::chain::{EndpointState, JobState, PayerError, cli};
+use molt_contracts::chain::cli::{self, Credit};
+use molt_contracts::chain::{EndpointState, JobState, PayerError};
 use molt_contracts::escrow::{Bid, Candidate, Needs, SignedBid, choose};
 use molt_contracts::oracle::{HARD_TTL, Health, StakeOracle, StakeView};
 use molt_contracts::rate::{Account, Limiter, RateClass, Verdict};
-use molt_contracts::settlement::JobId;
+use molt_contracts::settlement::{JobId, LedgerError, Terms};
 use molt_contracts::tier::{TOKEN, Tier};
 use molt_contracts::wallet::Sign as _;
 use molt_mesh::Seed;
@@ -165,16 +166,21 @@ fn three_are_hired_two_work_and_every_wei_is_where_it_belongs() {
     assert_eq!(rig.balance(requester), MILLION - deposit);
 
     // The first works all the time, the second for half of it, the third is dead. The requester says so as time passes.
-    let mut first = rig.payer(1);
-    let mut second = rig.payer(3);
-    for payer in [&mut first, &mut second] {
-        assert_eq!(rig.run(payer.adopt(job)).unwrap().state, JobState::Open);
+    assert_eq!(rig.run(payer.adopt(job)).unwrap().state, JobState::Open);
+    let mut first = rig.settlement(1);
+    let mut second = rig.settlement(3);
+    for (settlement, bid) in [(&mut first, chosen[0].bid()), (&mut second, chosen[1].bid())] {
+        let Bid { provider, per_second, .. } = *bid;
+        let terms = Terms { job, requester, provider, per_second, duration: DURATION };
+        let dearer = rig.run(settlement.handle_terms(Terms { per_second: per_second + 1, ..terms }));
+        assert!(matches!(dearer, Err(PayerError::Ledger(LedgerError::Conflict))), "{dearer:?}");
+        rig.run(settlement.handle_terms(terms)).unwrap();
     }
     rig.skip(3_600);
     let half = payer.vouch(job, providers[1], 3_600).unwrap();
-    second.handle_voucher(&half).unwrap();
-    assert_eq!(rig.run(second.settle()).unwrap(), 3_600);
-    assert_eq!(rig.run(second.settle()).unwrap(), 0, "once");
+    let credit = |credit: Credit| (credit.gained_s, credit.settled_s);
+    assert_eq!(credit(rig.run(cli::redeem(&mut second, &half)).unwrap()), (3_600, 3_600));
+    assert_eq!(credit(rig.run(cli::redeem(&mut second, &half)).unwrap()), (0, 0), "once");
     let early = payer.vouch(job, providers[0], 3_600).unwrap();
     first.handle_voucher(&early).unwrap();
     let late = payer.vouch(job, providers[0], DURATION).unwrap();
@@ -193,8 +199,9 @@ fn three_are_hired_two_work_and_every_wei_is_where_it_belongs() {
 
     let earned = [chosen[0].bid().per_second * u128::from(DURATION), chosen[1].bid().per_second * 3_600, 0];
     let fees = earned.map(|amount| amount * 500 / 10_000);
-    assert_eq!(rig.run(first.withdraw()).unwrap(), earned[0] - fees[0]);
-    assert_eq!(rig.run(second.withdraw()).unwrap(), earned[1] - fees[1]);
+    drop((first, second));
+    assert_eq!(rig.run(rig.payer(1).withdraw()).unwrap(), earned[0] - fees[0]);
+    assert_eq!(rig.run(rig.payer(3).withdraw()).unwrap(), earned[1] - fees[1]);
     assert_eq!(rig.run(rig.payer(2).withdraw()).unwrap(), 0);
     assert_eq!(rig.run(payer.withdraw()).unwrap(), deposit - earned.iter().sum::<u128>());
     assert_eq!(rig.run(payer.withdraw()).unwrap(), 0, "once");

@@ -63,7 +63,7 @@ enum Command {
     /// Routes to other meshes
     #[command(subcommand)]
     Bgp(BgpCommand),
-    /// Stakes and payments on the chain of the configuration (needs no daemon)
+    /// Stakes and payments on the chain of the configuration
     #[cfg(feature = "chain")]
     #[command(subcommand)]
     Chain(meshd::chain::Command),
@@ -243,7 +243,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Bgp(BgpCommand::Routes) => show(cli, &Request::BgpRoutes, render::bgp_routes)?,
         #[cfg(feature = "chain")]
         Command::Chain(command) => {
-            let (value, text) = command.run()?;
+            let (value, text) = command.run(&cli.socket)?;
             print(cli, value, |_: &Value| text.clone())?;
         }
         Command::Counters { all } => show(cli, &Request::Counters, |answer| render::counters(answer, *all))?,

@@ -316,6 +316,9 @@ impl Daemon {
         sd_notify::notify(&state).ok();
         let answer = Told { schema: schema::RESTARTING.into(), grace_s: GRACE.period_s };
         drop(told.send(Response::Ok(Answer::Restarting(answer))));
+        if let Some(stakes) = self.stakes.take() {
+            stakes.abandon();
+        }
         // The connection's task must run once more, and the packet loop send what it was told.
         tokio::time::sleep(LAST_WORDS).await;
         let (device, sockets) = self.packets.stop_and_keep().context("the packet loop failed")?;

@@ -5,13 +5,16 @@ use serde::Serialize;
 
 use super::abi::{BunkerEscrow, BunkerStaking, BunkerToken};
 use super::curve::{HotKey, address};
-use super::job::JobState;
 use super::payer::{Payer, PayerError};
 use super::rpc::{EndpointState, Rpc, RpcError};
 use super::watcher::Clock;
 use crate::binding::{BindingReject, MAX_LIFE, NetworkId, NodeBinding};
 use crate::tier::{TOKEN, Tier};
 use crate::wallet::{Sign as _, Wallet, hex};
+
+mod jobs;
+
+pub use jobs::{Credit, JobLine, Jobs, Paper, bid, jobs, redeem, vouch};
 
 /// Answer of `molt chain status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -223,73 +226,4 @@ pub async fn stake(payer: &mut Payer, bunker: u64) -> Result<WalletStatus, Payer
     payer.stake(u128::from(bunker) * TOKEN).await?;
     let wallet = payer.wallet();
     Ok(wallet_status(payer.rpc(), wallet).await?)
-}
-
-/// Answer of `molt chain jobs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Jobs {
-    /// Name and version of this form.
-    pub schema: &'static str,
-    /// One for each provider of each job in our ledger.
-    pub jobs: Vec<JobLine>,
-}
-
-/// A provider of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct JobLine {
-    /// The job.
-    pub job: String,
-    /// Who pays.
-    pub requester: String,
-    /// Who works.
-    pub provider: String,
-    /// "open", "closed", "none", or "unknown" while the chain does not answer.
-    pub state: &'static str,
-    /// Seconds that are vouched for.
-    pub vouched_s: u32,
-    /// Seconds that are paid.
-    pub settled_s: u32,
-    /// What the difference is worth, in the smallest unit of BUNKER.
-    pub open_amount: String,
-}
-
-/// The jobs in our ledger, with what the chain says of them.
-pub async fn jobs(payer: &mut Payer) -> Jobs {
-    let entries: Vec<_> = payer.ledger().entries().copied().collect();
-    let mut jobs = Vec::new();
-    for entry in entries {
-        let state = match payer.job(entry.terms.job).await {
-            Err(_) => "unknown",
-            Ok(None) => "none",
-            Ok(Some(job)) if job.state == JobState::Open => "open",
-            Ok(Some(_)) => "closed",
-        };
-        jobs.push(JobLine {
-            job: entry.terms.job.to_string(),
-            requester: entry.terms.requester.to_string(),
-            provider: entry.terms.provider.to_string(),
-            state,
-            vouched_s: entry.voucher.map_or(0, |voucher| voucher.voucher().seconds),
-            settled_s: entry.settled,
-            open_amount: entry.open_amount().to_string(),
-        });
-    }
-    Jobs { schema: "molt.chain.jobs/1", jobs }
-}
-
-impl Jobs {
-    /// For people.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "{:<66}  {:<42}  {:<7}  {:>9}  {:>9}\n",
-            "JOB", "PROVIDER", "STATE", "VOUCHED", "SETTLED"
-        );
-        for it in &self.jobs {
-            let line = (&it.job, &it.provider, it.state, it.vouched_s, it.settled_s);
-            let (job, provider, state, vouched, settled) = line;
-            text += &format!("{job:<66}  {provider:<42}  {state:<7}  {vouched:>7} s  {settled:>7} s\n");
-        }
-        text
-    }
 }

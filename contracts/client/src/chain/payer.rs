@@ -547,7 +547,8 @@ fn is<E: SolError>(error: &RpcError) -> bool {
     matches!(error, RpcError::Refused { data, .. } if data.starts_with(&E::SELECTOR))
 }
 
-fn report(journal: &str, found: &Recovery) {
+/// Tells the operator what became of a journal.
+pub(super) fn report(journal: &str, found: &Recovery) {
     match found {
         Recovery::Clean => {}
         Recovery::Damaged(kept) => {

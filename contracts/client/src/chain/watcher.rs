@@ -30,7 +30,7 @@ use crate::wallet::Domain;
 
 /// Questions that wait for the thread, 32 bytes each. Beyond that they are asked again by the next message.
 const MAX_WANTED: usize = 1_024;
-/// How often the cache is written: what a crash loses is read again.
+/// How often the cache is written: what a crash loses is read again. Certificates are not, and are written at once.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest sleep, so that the end of the daemon is not held up.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
@@ -140,6 +140,8 @@ struct Shared {
     stop: AtomicBool,
     /// Whether there is something to publish.
     changed: AtomicBool,
+    /// Whether there is a certificate that is in memory only.
+    unsaved: AtomicBool,
     domain: Domain,
     network: NetworkId,
     verifier: Arc<dyn Verifier>,
@@ -170,6 +172,7 @@ impl Watcher {
             status: Mutex::new(status),
             stop: AtomicBool::new(false),
             changed: AtomicBool::new(false),
+            unsaved: AtomicBool::new(false),
             domain: rpc.deployment().staking_domain(),
             network,
             verifier,
@@ -194,6 +197,12 @@ impl Watcher {
         thread.publish();
         let thread = thread::Builder::new().name("chain".into()).spawn(move || thread.run())?;
         Ok(Self { reader, shared, wanted, thread: Some(thread) })
+    }
+
+    /// Ends without waiting for the question that is under way. What was learned since the cache was written last may be lost.
+    pub fn abandon(mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.thread = None;
     }
 
     /// What everybody else asks.
@@ -247,6 +256,7 @@ impl Watcher {
             lock(&self.shared.bindings).insert(bound, |wallet| self.reader.tier(wallet, now), unix_now)?;
         if inserted == Inserted::New {
             self.shared.changed.store(true, Ordering::Release);
+            self.shared.unsaved.store(true, Ordering::Release);
             self.wanted.try_send(node).ok();
         }
         Ok(inserted)
@@ -312,7 +322,9 @@ impl Thread {
                 lock(&self.shared.bindings).expire(self.shared.clock.unix());
                 self.publish();
             }
-            if self.shared.clock.now().since(self.saved) >= SAVE_INTERVAL {
+            let age = self.shared.clock.now().since(self.saved);
+            let is_due = age >= MAX_SLEEP && self.shared.unsaved.swap(false, Ordering::Acquire);
+            if is_due || age >= SAVE_INTERVAL {
                 self.save();
             }
             let due = self.core.poll_timeout().map_or(MAX_SLEEP, |(at, _)| at.since(self.shared.clock.now()));

@@ -18,8 +18,9 @@ use alloy::signers::local::PrivateKeySigner;
 use molt_contracts::Wallet;
 use molt_contracts::binding::{NetworkId, SignedBinding};
 use molt_contracts::chain::{
-    Clock, Deployment, HotKey, Payer, PayerConfig, Rpc, SystemClock, Watcher, WatcherConfig,
+    Clock, Deployment, HotKey, Payer, PayerConfig, Rpc, Settlement, SystemClock, Watcher, WatcherConfig,
 };
+use molt_contracts::settlement::Mode;
 use molt_mesh::Time;
 use molt_mesh::sign::Strict;
 use serde_json::{Value, json};
@@ -199,15 +200,23 @@ impl Rig {
 
     /// The daemon of this wallet, with what it wrote down before.
     pub(crate) fn payer(&self, number: u8) -> Payer {
-        Payer::open(PayerConfig {
+        Payer::open(self.purse(number)).unwrap()
+    }
+
+    /// The same, paid by the escrow.
+    pub(crate) fn settlement(&self, number: u8) -> Settlement {
+        Settlement::open(Mode::Escrow, self.purse(number)).unwrap()
+    }
+
+    fn purse(&self, number: u8) -> PayerConfig {
+        PayerConfig {
             rpc: self.rpc(self.deployment),
             key: key(number),
             outbox: self.folder().join(format!("outbox-{number}")),
             ledger: self.folder().join(format!("ledger-{number}")),
             max_fee_gwei: 5,
             clock: self.clock.clone(),
-        })
-        .unwrap()
+        }
     }
 
     fn deployer(&self) -> (DynProvider, Address) {
