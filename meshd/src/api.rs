@@ -380,6 +380,9 @@ pub struct Peer {
 pub struct Routes {
     /// [`schema::ROUTES`].
     pub schema: String,
+    /// Whether the daemon has just replaced another one, and packets go the ways that one knew.
+    #[serde(default)]
+    pub restarting: bool,
     /// In order of prefix.
     pub routes: Vec<Route>,
     /// Prefixes that were announced and are not used.

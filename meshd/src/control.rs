@@ -122,6 +122,8 @@ pub struct Control {
     bgp: Option<Bgp>,
     /// Timers of the BFD sessions with BGP peers.
     paths: BTreeMap<Ipv6Addr, bfd::Config>,
+    /// Routes of BGP that the mesh was not told of when that was said last.
+    externals_left_out: usize,
     /// What OSPF and BGP know together.
     fib: Arc<Fib>,
     fib_changed: bool,
@@ -173,6 +175,7 @@ impl Control {
             config,
             ospf,
             paths: BTreeMap::new(),
+            externals_left_out: 0,
             fib: Arc::default(),
             fib_changed: true,
             peers: BTreeMap::new(),

@@ -212,6 +212,9 @@ pub fn routes(routes: &Routes) -> String {
         ]);
     }
     let mut text = table.finish("no routes");
+    if routes.restarting {
+        text.push_str("a restart goes on: packets go the ways they went before it\n");
+    }
     if !routes.rejected.is_empty() {
         let mut table = Table::new(&["REJECTED", "ORIGIN", "REASON"]);
         for route in &routes.rejected {

@@ -14,6 +14,9 @@ pub struct BgpSummary {
     pub router_id: Option<Ipv4Addr>,
     /// Our AS number.
     pub local_as: Option<u32>,
+    /// Routes that are used here and that our own mesh is not told of, because what we sign has no room for more.
+    #[serde(default)]
+    pub not_told_prefixes: usize,
     /// In ascending order of address.
     pub peers: Vec<BgpPeer>,
 }

@@ -153,6 +153,15 @@ impl Control {
                 externals.push(route.prefix);
             }
             self.ospf.set_externals(&externals, now);
+            let left_out = self.ospf.externals_left_out();
+            if left_out > self.externals_left_out {
+                let said = externals.len() - left_out;
+                warn!(
+                    said,
+                    left_out, "the mesh is told of no more prefixes outside of it; have them aggregated"
+                );
+            }
+            self.externals_left_out = left_out;
         }
         self.bgp = bgp;
         self.fib = Arc::new(builder.build());

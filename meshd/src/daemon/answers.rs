@@ -212,6 +212,7 @@ impl Daemon {
         };
         api::Routes {
             schema: schema::ROUTES.into(),
+            restarting: matches!(self.control.restart(), Restart::Going { .. }),
             routes: self.all_routes(names, ospf.routes().map(|it| self.route(&it, names)).collect()),
             rejected: ospf.rejected_routes().iter().map(rejected).collect(),
         }

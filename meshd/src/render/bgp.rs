@@ -41,7 +41,14 @@ pub fn bgp_summary(answer: &BgpSummary) -> String {
             or_dash(peer.last_error.as_deref()),
         ]);
     }
-    format!("BGP router identifier {router}, local AS number {asn}\n\n{}", table.finish("no peers"))
+    let left_out = match answer.not_told_prefixes {
+        0 => String::new(),
+        count => format!(
+            "{count} prefixes are not told to the mesh: there is room for no more; have them aggregated\n"
+        ),
+    };
+    let table = table.finish("no peers");
+    format!("BGP router identifier {router}, local AS number {asn}\n{left_out}\n{table}")
 }
 
 /// `molt bgp routes`
@@ -118,6 +125,7 @@ mod tests {
                 schema: schema::BGP_SUMMARY.into(),
                 router_id: Some([10, 0, 0, 1].into()),
                 local_as: Some(4_200_000_001),
+                not_told_prefixes: 0,
                 peers: vec![peer],
             };
             let text = bgp_summary(&answer);

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use molt_mesh::{Prefix, Time};
 
 use super::Ospf;
-use super::lsa::{AsExternalLsa, LsaPrefix};
+use super::lsa::{AsExternalLsa, LsType, LsaPrefix};
+use super::lsdb::LsaRef;
 
 /// Metric of what we announce, of type 2: whatever a border announces is as good as what another does, so that each node
 /// uses the border that is nearest.
@@ -30,9 +31,12 @@ impl Boundary {
         self.accepted.iter().any(|accepted| accepted.covers(prefix))
     }
 
-    /// Link State IDs and bodies of our AS-external-LSAs.
+    /// Link State IDs and bodies of our AS-external-LSAs, those of the longest standing first.
     pub(super) fn bodies(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
-        self.announced.iter().map(|(prefix, id)| {
+        let mut announced: Vec<(u32, Prefix)> =
+            self.announced.iter().map(|(prefix, id)| (*id, *prefix)).collect();
+        announced.sort_unstable();
+        announced.into_iter().map(|(id, prefix)| {
             let lsa = AsExternalLsa {
                 type_2: true,
                 metric: METRIC,
@@ -41,7 +45,7 @@ impl Boundary {
                 tag: None,
                 referenced: None,
             };
-            (*id, lsa.encode())
+            (id, lsa.encode())
         })
     }
 }
@@ -68,6 +72,15 @@ impl Ospf {
             self.update_own_lsas(now);
             self.settle(now);
         }
+    }
+
+    /// Prefixes outside of the mesh that this router would announce, and for which its signed list has no room. Others ignore
+    /// what is not listed, so they are not said at all.
+    #[must_use]
+    pub fn externals_left_out(&self) -> usize {
+        let is_external = |at: &&LsaRef| at.key.ls_type == LsType::AS_EXTERNAL;
+        let said = self.own.iter().filter(|(at, own)| is_external(at) && own.is_wanted()).count();
+        self.boundary.announced.len().saturating_sub(said)
     }
 
     /// What routers may announce as external, with all that lies inside of it. To be said before the first link is added:

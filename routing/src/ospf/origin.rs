@@ -55,7 +55,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use molt_mesh::record::{DELEGATION_LEN, Delegation, SignedTopology, Unverified, digest};
+use molt_mesh::record::{DELEGATION_LEN, Delegation, MAX_COVERED, SignedTopology, Unverified, digest};
 use molt_mesh::sign::Verifier;
 use molt_mesh::{AgentRecord, Identity, LinkId, MeshAddr, Prefix, RouterId, Time};
 
@@ -133,6 +133,11 @@ const fn part_of(key: &LsaKey) -> Option<u32> {
         LsType::AGENT_RECORD if key.id > 0 => Some(PREFIXES),
         _ => None,
     }
+}
+
+/// How many more prefixes outside of the mesh a router can say that says all these: what its list of prefixes has room for.
+pub(super) fn room_in_list<'a>(said: impl Iterator<Item = &'a LsaKey>) -> usize {
+    MAX_COVERED.saturating_sub(said.filter(|key| part_of(key) == Some(PREFIXES)).count())
 }
 
 /// Whether it says what links its router has, or proves that.

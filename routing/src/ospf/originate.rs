@@ -18,8 +18,8 @@ use super::lsa::{
     IntraAreaPrefixLsa, LinkLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterInformationLsa, RouterLink, RouterLsa,
 };
 use super::lsdb::LsaRef;
-use super::neighbor::State;
-use super::{Ospf, RestartHelper, Stage};
+use super::neighbor::{Neighbor, State};
+use super::{Ospf, RestartHelper, Stage, origin};
 
 /// Least time between two instances: neighbours drop what comes within MinLSArrival, and the path between may hurry the
 /// second of two packets by some milliseconds.
@@ -91,6 +91,11 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Whether it says something, rather than being flushed.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     pub(super) const fn said(&self) -> Option<[u8; DIGEST_LEN]> {
         self.said
     }
@@ -104,11 +109,13 @@ impl Ospf {
     /// Brings what we want to say up to date with configuration and adjacencies.
     pub(super) fn update_own_lsas(&mut self, now: Time) {
         let mut wanted = self.own_bodies();
-        let more_to_come = self.interfaces.values().any(|interface| {
-            let state = interface.neighbor.as_ref().map_or(State::Down, |neighbor| neighbor.state);
-            (State::ExStart..State::Full).contains(&state)
-                || state == State::Full && self.stub_until.is_some()
-        });
+        // A neighbour that makes no progress holds nobody up.
+        let comes = |neighbor: &Neighbor| match neighbor.state {
+            State::Full => self.stub_until.is_some(),
+            State::ExStart | State::Exchange | State::Loading => now < neighbor.since + GATHER,
+            State::Down | State::Init => false,
+        };
+        let more_to_come = self.interfaces.values().filter_map(|it| it.neighbor.as_ref()).any(comes);
         let gathered = if more_to_come { now + GATHER } else { now };
         let gain_at = |at: &LsaRef| if at.key.ls_type == LsType::ROUTER { gathered } else { now };
         for (at, own) in &mut self.own {
@@ -172,11 +179,6 @@ impl Ospf {
             add(None, LsType::ROUTER, id as u32, RouterLsa { bits, options, links }.encode());
         }
 
-        // RFC 5340 section 4.4.3.6.
-        for (id, body) in self.boundary.bodies() {
-            add(None, LsType::AS_EXTERNAL, id, body);
-        }
-
         // RFC 5340 section 4.4.3.9.
         let referenced = LsaKey { ls_type: LsType::ROUTER, router, id: 0 };
         for (id, chunk) in (0..).zip(self.config.prefixes.chunks(PREFIXES_PER_LSA)).take(MAX_PREFIX_LSAS) {
@@ -193,8 +195,14 @@ impl Ospf {
             let lsa = RouterInformationLsa::with_hostname(name).with_capabilities(capabilities);
             add(None, LsType::ROUTER_INFORMATION, 0, lsa.encode());
         }
-        if self.origins.member.is_some() {
+        let is_member = self.origins.member.is_some();
+        if is_member {
             bodies.extend(self.own_origin.bodies(router));
+        }
+        // RFC 5340 section 4.4.3.6. What others would find in no list of ours is not said: they would store it for nothing.
+        let room = if is_member { origin::room_in_list(bodies.keys().map(|at| &at.key)) } else { usize::MAX };
+        for (id, body) in self.boundary.bodies().take(room) {
+            bodies.insert(LsaRef::area(LsaKey { ls_type: LsType::AS_EXTERNAL, router, id }), Arc::from(body));
         }
         bodies
     }

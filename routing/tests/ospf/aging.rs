@@ -1,13 +1,14 @@
 //! LSAs that do not age (RFC 1793), and the interface states of a tunnel (RFC 2328 section 9.3).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use molt_mesh::Time;
 use molt_routing::ospf::consts::{DO_NOT_AGE, MAX_AGE};
 use molt_routing::ospf::lsa::{LsType, Lsa, LsaKey, Scope};
 use molt_routing::ospf::packet::PacketBody;
-use molt_routing::ospf::{Output, State};
+use molt_routing::ospf::{Output, Packet, State};
 
 use crate::rig::{Net, link, router_id};
 
@@ -150,6 +151,35 @@ fn rfc_5243_no_lsa_is_described_in_both_directions() {
     let [a, b] = net.wires[2].ends.map(listed);
     assert!(a.len() + b.len() >= 18, "{} and {}", a.len(), b.len());
     assert_eq!(a.intersection(&b).count(), 0);
+}
+
+/// Two members with a name: each says seven LSAs, of which one stays on the link.
+#[test]
+fn section_12_4_what_was_originated_together_is_refreshed_in_one_packet_before_ls_refresh_time() {
+    let mut net = Net::members(2, 0);
+    net.connect(0, 1, 10);
+    net.run_for(MINUTE);
+    assert!(net.is_settled(), "{}", net.unsettled());
+    let mut refreshed: BTreeMap<LsaKey, Time> = BTreeMap::new();
+    let (before, start) = (net.sent.len(), net.now);
+    net.run_for(30 * MINUTE);
+    let me = net.nodes[0].router_id();
+    let mut packets = BTreeSet::new();
+    for (at, node, _, bytes) in &net.sent[before..] {
+        let PacketBody::Update(lsas) = Packet::decode(&bytes[40..]).unwrap().body else { continue };
+        let own: Vec<LsaKey> = lsas.iter().map(|lsa| lsa.header.key).filter(|key| key.router == me).collect();
+        if *node == 0 && !own.is_empty() {
+            packets.insert(*at);
+            for key in own {
+                assert_eq!(refreshed.insert(key, *at), None, "{key:?} is refreshed twice in half an hour");
+            }
+        }
+    }
+    let said: BTreeSet<LsaKey> = net.area_lsas(0).into_keys().filter(|key| key.router == me).collect();
+    assert!(said.len() >= 5 && said.iter().all(|key| refreshed.contains_key(key)), "{said:?} {refreshed:?}");
+    assert_eq!(packets.len(), 1, "{refreshed:?}");
+    let age = packets.into_iter().next().unwrap().since(start) + MINUTE;
+    assert!(age <= Duration::from_secs(1_800), "{age:?}");
 }
 
 /// RFC 2328 section 9.3 for a point-to-point interface: InterfaceUp and InterfaceDown in its two states. The other events

@@ -5,7 +5,7 @@ use std::time::Duration;
 use molt_mesh::Prefix;
 use molt_routing::ospf::lsa::{LsType, LsaKey};
 
-use crate::rig::{Net, router_id};
+use crate::rig::{Net, identity, router_id};
 
 fn other(mesh: u16) -> Prefix {
     format!("fd12:{mesh:x}::/48").parse().unwrap()
@@ -85,4 +85,34 @@ fn a_border_cannot_announce_what_covers_the_mesh() {
     let mut net = chain();
     announce(&mut net, &["fd00:6d6f:6c74::/48".parse().unwrap(), "fd00::/8".parse().unwrap()]);
     assert!(net.fib(0).keys().all(|prefix| prefix.len() == 128), "{:?}", net.fib(0));
+}
+
+/// 0 === 1, members. 49 LSAs beside its own prefix are what a border's signed list has room for.
+#[test]
+fn a_member_announces_as_many_as_it_can_sign_and_says_how_many_it_cannot() {
+    let mut net = Net::members(2, 0);
+    net.connect(0, 1, 10);
+    for node in 0..2 {
+        net.with(node, |ospf, _| ospf.accept_externals(vec!["fd12::/16".parse().unwrap()]));
+    }
+    net.run_for(Duration::from_secs(10));
+    let known = |net: &Net| (1..=60).filter(|mesh| has(net, 0, other(*mesh))).collect::<Vec<u16>>();
+    let mut announce = |meshes: std::ops::RangeInclusive<u16>| {
+        let prefixes: Vec<Prefix> = meshes.map(other).collect();
+        net.with(1, |ospf, now| ospf.set_externals(&prefixes, now));
+        net.run_for(Duration::from_secs(10));
+        let border = identity(1).router_id(0);
+        let stored = net
+            .area_lsas(0)
+            .keys()
+            .filter(|key| (key.ls_type, key.router) == (LsType::AS_EXTERNAL, border))
+            .count();
+        (known(&net), stored, net.nodes[1].externals_left_out())
+    };
+    assert_eq!(announce(12..=60), ((12..=60).collect(), 49, 0));
+    // Those that come later are left out, whatever their order.
+    assert_eq!(announce(1..=60), ((12..=60).collect(), 49, 11));
+    // And have their turn when others go.
+    let (known, stored, left_out) = announce(1..=30);
+    assert_eq!((known, stored, left_out), ((1..=30).collect(), 30, 0));
 }

@@ -524,6 +524,24 @@ fn section_12_4_an_adjacency_that_does_not_come_up_delays_the_others_by_a_quarte
     assert_eq!(said - full, Duration::from_millis(250));
 }
 
+/// Node 2 fell silent in the middle of it, a second before node 1 comes.
+#[test]
+fn section_12_4_an_adjacency_that_makes_no_progress_delays_nobody() {
+    let mut net = Net::new(3, 0);
+    let silent = net.connect(0, 2, 10);
+    let (_, link) = net.wires[silent].ends[0];
+    net.run_while(SECOND, |net| net.state(0, link) >= State::ExStart);
+    net.cut(silent);
+    net.run_for(SECOND);
+    net.connect(0, 1, 10);
+    net.run_for(2 * SECOND);
+    assert_eq!((metrics(&net, 0), net.state(0, link)), (vec![vec![10]], State::ExStart));
+    let is_full = |event: &Output| matches!(event, Output::NeighborChanged { to: State::Full, .. });
+    let full = net.events.iter().find(|(_, node, event)| *node == 0 && is_full(event)).unwrap().0;
+    let said = net.sent.iter().find(|(_, from, _, bytes)| *from == 0 && says_router_lsa(bytes)).unwrap().0;
+    assert_eq!(said, full);
+}
+
 /// Node 1 restarts while node 0 may not yet say that the link is lost, and the link is back before it may.
 #[test]
 fn section_10_3_what_was_not_described_because_it_was_to_be_said_anew_is_flooded_if_it_is_not() {

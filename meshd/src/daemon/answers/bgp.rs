@@ -37,6 +37,7 @@ impl Daemon {
             schema: schema::BGP_SUMMARY.into(),
             router_id: bgp.map(|bgp| Ipv4Addr::from_bits(bgp.identifier())),
             local_as: self.config.bgp.as_ref().map(|bgp| bgp.asn),
+            not_told_prefixes: self.control.ospf().externals_left_out(),
             peers: views.into_iter().map(peer).collect(),
         }
     }
