@@ -65,7 +65,7 @@ contract BunkerTokenTest is Fixture {
         bytes32 typehash =
             keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
         bytes32 structHash = keccak256(abi.encode(typehash, alice, bob, 7, token.nonces(alice), block.timestamp));
-        bytes32 digest = keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash));
+        bytes32 digest = typedDigest(token.DOMAIN_SEPARATOR(), structHash);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("alice"), digest);
         token.permit(alice, bob, 7, block.timestamp, v, r, s);
         same(token.allowance(alice, bob), 7, "allowed");
@@ -79,7 +79,7 @@ contract BunkerTokenTest is Fixture {
         );
         uint256 until = block.timestamp + 1;
         bytes32 structHash = keccak256(abi.encode(typehash, alice, bob, 4, 0, until, bytes32("n")));
-        bytes32 digest = keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash));
+        bytes32 digest = typedDigest(token.DOMAIN_SEPARATOR(), structHash);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("alice"), digest);
         token.transferWithAuthorization(alice, bob, 4, 0, until, bytes32("n"), v, r, s);
         same(token.balanceOf(bob), 4, "moved");
@@ -141,7 +141,7 @@ contract BunkerTokenTest is Fixture {
         fund(alice, 100, bob);
         bytes32 typehash = keccak256("Delegation(address delegatee,uint256 nonce,uint256 expiry)");
         bytes32 structHash = keccak256(abi.encode(typehash, carol, 0, block.timestamp));
-        bytes32 digest = keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash));
+        bytes32 digest = typedDigest(token.DOMAIN_SEPARATOR(), structHash);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("alice"), digest);
         token.delegateBySig(carol, 0, block.timestamp, v, r, s);
         same(token.delegates(alice), carol, "delegate");
