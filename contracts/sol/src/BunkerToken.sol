@@ -7,6 +7,8 @@ import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20P
 import {ERC20Votes} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Votes.sol";
 import {ERC3009} from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3009.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
+import {SlotDerivation} from "@openzeppelin/contracts/utils/SlotDerivation.sol";
+import {StorageSlot} from "@openzeppelin/contracts/utils/StorageSlot.sol";
 import {Governed} from "./Governed.sol";
 import {Params} from "./Params.sol";
 
@@ -14,6 +16,16 @@ import {Params} from "./Params.sol";
 /// @notice ERC-20 with permits (ERC-2612), signed transfers (ERC-3009) and votes counted by time (ERC-5805, ERC-6372).
 /// The cap holds for everything ever minted: a burnt token never comes back.
 contract BunkerToken is ERC20, ERC20Burnable, ERC20Permit, ERC20Votes, ERC3009, Governed {
+    using SlotDerivation for bytes32;
+    using StorageSlot for bytes32;
+
+    /// Set in a stored balance: the account has a delegate. Votes would read the delegates of both sides of every transfer,
+    /// in slots of their own; this bit is read with the balance, and most accounts have none. Every token that can exist
+    /// fits 97 bits.
+    uint256 private constant HAS_DELEGATE = 1 << 255;
+    /// The slot of ERC20's balances, its first variable; it is the first base.
+    bytes32 private constant BALANCES = 0;
+
     /// @notice Minted since the beginning, burnt tokens included.
     uint256 public totalMinted;
 
@@ -42,6 +54,16 @@ contract BunkerToken is ERC20, ERC20Burnable, ERC20Permit, ERC20Votes, ERC3009, 
         return Params.CAP - totalMinted;
     }
 
+    /// @inheritdoc ERC20
+    function balanceOf(address account) public view override returns (uint256) {
+        return super.balanceOf(account) & ~HAS_DELEGATE;
+    }
+
+    /// @notice Whom the account chose to vote with its tokens; zero: nobody.
+    function delegates(address account) public view override returns (address) {
+        return super.balanceOf(account) & HAS_DELEGATE == 0 ? address(0) : super.delegates(account);
+    }
+
     /// @notice Seconds since 1970.
     function clock() public view override returns (uint48) {
         return uint48(block.timestamp);
@@ -57,7 +79,17 @@ contract BunkerToken is ERC20, ERC20Burnable, ERC20Permit, ERC20Votes, ERC3009, 
         return super.nonces(owner);
     }
 
+    function _delegate(address account, address delegatee) internal override {
+        super._delegate(account, delegatee);
+        StorageSlot.Uint256Slot storage held = BALANCES.deriveMapping(account).getUint256Slot();
+        held.value = delegatee == address(0) ? balanceOf(account) : balanceOf(account) | HAS_DELEGATE;
+    }
+
+    /// Checks the balance for ERC20, which would take the bit for tokens. What it adds and subtracts then leaves it alone.
     function _update(address from, address to, uint256 value) internal override(ERC20, ERC20Votes) {
+        if (from != address(0) && balanceOf(from) < value) {
+            revert ERC20InsufficientBalance(from, balanceOf(from), value);
+        }
         super._update(from, to, value);
     }
 }

@@ -127,6 +127,29 @@ abstract contract Base {
         return abi.encodePacked(r, s, v);
     }
 
+    /// The EIP-712 domain separator of one of our contracts.
+    function domainOf(string memory name, address subject) internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(bytes(name)),
+                keccak256("1"),
+                block.chainid,
+                subject
+            )
+        );
+    }
+
+    function voucherDigest(BunkerEscrow.UsageVoucher memory v) internal view returns (bytes32) {
+        bytes32 typehash = keccak256("UsageVoucher(bytes32 jobId,address provider,uint32 uptimeSeconds,uint64 seq)");
+        bytes32 structHash = keccak256(abi.encode(typehash, v.jobId, v.provider, v.uptimeSeconds, v.seq));
+        return typedDigest(domainOf("BunkerEscrow", address(escrow)), structHash);
+    }
+
+    function typedDigest(bytes32 domain, bytes32 structHash) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked("\x19\x01", domain, structHash));
+    }
+
     function _named(string memory name) internal pure returns (address) {
         return vm.addr(keyOf(name));
     }

@@ -141,7 +141,7 @@ contract BunkerDelegationTest is Fixture {
         same(active, 19 * MIN, "worth what was paid");
     }
 
-    function test_DelegatingIsChecked() public {
+    function test_DelegatingNeedsAnOpenPoolTheMinimumAnEligibleProviderAndRoom() public {
         fund(bob, 100 * STARTER, address(delegation));
         vm.startPrank(bob);
         fails(BunkerDelegation.PoolIsClosed.selector, carol);
@@ -197,7 +197,7 @@ contract BunkerDelegationTest is Fixture {
         same(delegation.atRisk(alice), MIN, "the rest");
     }
 
-    function test_ThawIsChecked() public {
+    function test_AThawIsOfSharesHeldAndLeavesNothingOrTheMinimum() public {
         delegateAs(bob, 2 * MIN);
         vm.startPrank(bob);
         fails(BunkerDelegation.AmountIsZero.selector);
@@ -243,7 +243,7 @@ contract BunkerDelegationTest is Fixture {
         delegation.withdrawEarned();
     }
 
-    function test_DistributingIsChecked() public {
+    function test_NothingIsDistributedAndNotToNobody() public {
         fails(BunkerDelegation.PoolIsEmpty.selector, alice);
         delegation.distribute(alice, 1);
         delegateAs(bob, MIN);
@@ -345,15 +345,26 @@ contract BunkerDelegationTest is Fixture {
     function test_APauseStopsOnlyNewDelegations() public {
         delegateAs(bob, 2 * MIN);
         thawAs(bob, MIN);
+        vm.prank(alice);
+        delegation.setCut(2_000);
+        skip(Params.DELEGATION_THAW);
+        fund(bob, MIN, address(delegation));
         vm.prank(address(timelock));
         delegation.pause();
         uint40 until = delegation.pausedUntil();
         vm.prank(bob);
         fails(Pausable.IsPaused.selector, until);
         delegation.delegate(alice, MIN);
-        thawAs(bob, MIN);
-        skip(Params.DELEGATION_THAW);
         withdrawAs(bob);
+        same(token.balanceOf(bob), 2 * MIN, "what thawed is paid");
+        distribute(MIN);
+        slash(1);
+        thawAs(bob, MIN);
+        vm.startPrank(alice);
+        delegation.withdrawEarned();
+        delegation.applyCut();
+        delegation.closePool();
+        same(block.timestamp + Params.PAUSE, until, "all of it during the pause");
     }
 
     function test_AClosedPoolPaysOut() public {
@@ -374,6 +385,7 @@ contract BunkerDelegationTest is Fixture {
             skip(Params.DELEGATION_THAW);
             withdrawAs(bob);
         }
+        same(token.balanceOf(bob), 50 * MIN, "paid each time");
     }
 
     function testFuzz_ASlashScalesAllAlike(uint256 a, uint256 b, uint256 t, uint256 amount) public {

@@ -200,7 +200,7 @@ contract BunkerPricingTest is Fixture {
         rated(10_000 * BUNKER, BunkerPricing.Source.Feed);
     }
 
-    function test_AFeedIsChecked() public {
+    function test_AFeedNeedsBoundsAnAgeAndAtMost18Decimals() public {
         vm.startPrank(address(timelock));
         BunkerPricing.Feed memory f = config();
         f.min = 0;
@@ -276,11 +276,33 @@ contract BunkerPricingTest is Fixture {
         atMost(amount, parts + 20_006, "rounded up once");
     }
 
-    function testFuzz_AQuoteNeverFails(int256 answer, uint256 startedAt, uint256 updatedAt, int256 up) public {
+    /// Half the answers are anything, the others are near what is believed, so that each source comes up.
+    function testFuzz_AQuoteNeverFails(
+        BunkerPricing.Usage memory u,
+        int256 answer,
+        uint256 startedAt,
+        uint256 updatedAt,
+        int256 up,
+        bool wild
+    ) public {
+        if (!wild) {
+            answer = int256(bound(uint256(answer), 0, 11_000));
+            startedAt = block.timestamp - bound(startedAt, 0, 1 days);
+            updatedAt = block.timestamp - bound(updatedAt, 0, 2 hours);
+            up = int256(bound(uint256(up), 0, 1));
+        }
         use(config());
         feed.set(answer, startedAt, updatedAt);
         sequencer.set(up, startedAt, updatedAt);
-        (uint256 rate,) = pricing.rate();
-        check(rate != 0, "a rate");
+        (uint256 rate, BunkerPricing.Source source) = pricing.rate();
+        uint256 time = block.timestamp;
+        bool up_ = up == 0 && startedAt != 0 && startedAt <= time - 1 hours;
+        bool believed = up_ && answer >= 1_000 && answer <= 10_000 && updatedAt <= time && updatedAt >= time - 1 hours;
+        check((source == BunkerPricing.Source.Feed) == believed, "from the feed when it is believed");
+        same(rate, believed ? 1e26 / uint256(answer) : 20_000 * BUNKER, "rate");
+        (uint256 amount, BunkerPricing.Source said) = pricing.quote(u);
+        check(said == source, "the quote says so");
+        uint256 usd = Usd.unwrap(pricing.cost(u));
+        same(amount, (usd * rate + 1e18 - 1) / 1e18, "the cost at that rate, rounded up");
     }
 }

@@ -166,21 +166,27 @@ contract StakingHandler is Base {
         staking.freeze(id);
     }
 
-    /// (10): what everybody has earned is the same before and after.
+    /// (10): what everybody has earned is the same before and after. What other steps need is set back.
     function govern(uint256 what) external {
         uint256[4] memory earned;
         for (uint256 i = 0; i < 4; ++i) {
             earned[i] = staking.claimable(providers[i]);
         }
+        what = what % 5;
         vm.startPrank(address(timelock));
-        what = what % 3;
-        if (what == 0) staking.setSuccessor(address(uint160(what)));
-        if (what == 1) staking.setRewarder(rewarder);
-        if (what == 2) staking.setCourt(address(verification));
-        vm.stopPrank();
+        if (what == 0) staking.setSuccessor(stranger);
+        if (what == 1) staking.setRewarder(stranger);
+        if (what == 2) staking.setCourt(stranger);
+        if (what == 3) staking.setTreasury(stranger);
+        if (what == 4) staking.pause();
         for (uint256 i = 0; i < 4; ++i) {
-            same(staking.claimable(providers[i]), earned[i], "a setting changed what was earned");
+            same(staking.claimable(providers[i]), earned[i], "(10) a setting changed what was earned");
         }
+        staking.setRewarder(rewarder);
+        staking.setCourt(address(verification));
+        staking.setTreasury(treasury);
+        staking.unpause();
+        vm.stopPrank();
     }
 
     function wait(uint256 time) external {
@@ -231,6 +237,11 @@ contract StakingHandler is Base {
             staking.withdraw();
             same(token.balanceOf(providers[i]) - before, due, "paid in full");
             same(active(providers[i]) + staking.providerOf(providers[i]).thawing, 0, "out");
+        }
+        for (uint256 i = 0; i < 4; ++i) {
+            if (staking.claimable(providers[i]) == 0) continue;
+            vm.prank(providers[i]);
+            staking.claim();
         }
     }
 

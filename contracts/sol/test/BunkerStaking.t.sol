@@ -606,6 +606,14 @@ contract BunkerStakingTest is Fixture {
         staking.withdraw();
         staking.claim();
         staking.thaw(STARTER);
+        vm.stopPrank();
+        fundRewards(EPOCH);
+        slash(openCase(alice), 1_000);
+        staking.skim();
+        uint256 id = openCase(alice);
+        vm.prank(address(verification));
+        staking.closeCase(id);
+        same(block.timestamp + Params.PAUSE, until, "all of it during the pause");
     }
 
     // ---- nodes

@@ -31,15 +31,6 @@ contract BunkerVerificationTest is Fixture {
     }
 
     function certificate(uint40 expiresAt) private view returns (bytes memory) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("BunkerVerification"),
-                keccak256("1"),
-                block.chainid,
-                address(verification)
-            )
-        );
         bytes32 structHash = keccak256(
             abi.encode(
                 keccak256("Certificate(address provider,bytes32 evidence,uint40 expiresAt)"),
@@ -48,7 +39,7 @@ contract BunkerVerificationTest is Fixture {
                 expiresAt
             )
         );
-        return signed(keyOf("attester"), keccak256(abi.encodePacked("\x19\x01", domain, structHash)));
+        return signed(keyOf("attester"), typedDigest(domainOf("BunkerVerification", address(verification)), structHash));
     }
 
     function certify(uint40 expiresAt) private {
@@ -176,7 +167,7 @@ contract BunkerVerificationTest is Fixture {
         same(verification.classOf(alice), 2, "expired");
     }
 
-    function test_CertificatesAreChecked() public {
+    function test_ACertificateIsUnexpiredNewerAndOfAnAttester() public {
         uint40 time = uint40(block.timestamp);
         bytes memory s = certificate(time);
         fails(BunkerVerification.CertificateExpired.selector, time);
@@ -226,7 +217,7 @@ contract BunkerVerificationTest is Fixture {
         check(c.violation == Violation.Downtime, "what");
     }
 
-    function test_AccusationsAreChecked() public {
+    function test_AnAccusationIsOfAViolationBySomebodyElseWithStake() public {
         vm.startPrank(accuser);
         fails(BunkerVerification.NotAccusation.selector);
         verification.bring(alice, Violation.None, false, "");
@@ -557,6 +548,37 @@ contract BunkerVerificationTest is Fixture {
         emit BunkerVerification.ReputationUnreachable(id);
         verification.execute(id);
         same(staking.providerOf(alice).active, STARTER / 2, "slashed");
+    }
+
+    function test_APauseStopsOnlyNewAccusations() public {
+        uint256 appealed = decided(Violation.Fraud, false);
+        uint256 open = bring(Violation.Downtime);
+        uint256 forgotten = bring(Violation.Downtime);
+        skip(1 days);
+        vm.prank(address(timelock));
+        verification.pause();
+        uint40 until = verification.pausedUntil();
+        vm.prank(accuser);
+        fails(Pausable.IsPaused.selector, until);
+        verification.bring(alice, Violation.Downtime, false, "");
+        attest();
+        certify(until);
+        vm.prank(accuser);
+        verification.appeal(appealed);
+        vm.prank(address(timelock));
+        verification.decideAppeal(appealed, true);
+        verification.execute(appealed);
+        answer(open);
+        decide(open, false);
+        skip(Params.APPEAL + 1);
+        verification.execute(open);
+        vm.prank(alice);
+        verification.withdraw();
+        vm.warp(until - 1);
+        verification.lapse(forgotten);
+        vm.prank(accuser);
+        verification.withdraw();
+        same(token.balanceOf(address(verification)), 0, "all of it during the pause");
     }
 
     // ---- governance
