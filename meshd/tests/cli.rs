@@ -313,12 +313,35 @@ const OPTIONS: [(&str, &[&str]); 25] = [
     ("down", &[]),
 ];
 
+/// Where a chain is built in.
+const PLACE: [&str; 2] = ["--config <FILE>", "--state-dir <DIR>"];
+const CHAIN_OPTIONS: [(&str, &[&str]); 15] = [
+    ("chain", &[]),
+    ("chain status", &PLACE),
+    ("chain standing", &["[NODE]"]),
+    ("chain admit", &["<CERTIFICATE>"]),
+    ("chain bind", &["--revoke", "--claim"]),
+    ("chain stake", &["<AMOUNT>"]),
+    ("chain jobs", &PLACE),
+    ("chain jobs list", &PLACE),
+    ("chain jobs bid", &["--requester <WALLET>", "--per-second <AMOUNT>", "--max-duration", "--valid"]),
+    ("chain jobs open", &["--deployment <UUID>", "--spec <HASH>", "--duration", "<BID> <BID> <BID>"]),
+    ("chain jobs agree", &["--job <JOB>", "--provider <WALLET>", "--per-second <AMOUNT>"]),
+    ("chain jobs vouch", &["<JOB>", "<PROVIDER>", "<SECONDS>"]),
+    ("chain jobs redeem", &["<VOUCHER>"]),
+    ("chain jobs close", &["<JOB>"]),
+    ("chain jobs withdraw", &PLACE),
+];
+
 #[test]
 fn help_names_every_command_and_its_options() {
-    let listed: Vec<String> = commands(&[]).iter().map(|words| words.join(" ")).collect();
-    let expected: Vec<&str> = OPTIONS.iter().map(|(command, _)| *command).collect();
-    assert_eq!(listed, expected);
-    for (command, options) in OPTIONS {
+    let listed = commands(&[]).iter().map(|words| words.join(" ")).collect::<Vec<String>>();
+    let (chain, others): (Vec<&str>, Vec<&str>) =
+        listed.iter().map(String::as_str).partition(|command| command.starts_with("chain"));
+    let names = |table: &[(&'static str, &[&str])]| table.iter().map(|it| it.0).collect::<Vec<&str>>();
+    let expected_chain: &[_] = if cfg!(feature = "chain") { &CHAIN_OPTIONS } else { &[] };
+    assert_eq!((others, chain), (names(&OPTIONS), names(expected_chain)));
+    for (command, options) in OPTIONS.iter().chain(expected_chain) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = prints(&words);
         for option in options.iter().chain(&["--socket <PATH>", "--json", "-h, --help"]) {
