@@ -101,7 +101,7 @@ fn a_voucher_in_a_ledger_counts_once_and_for_the_provider_it_is_for() {
     let digits = voucher["signed"].as_str().unwrap().to_owned();
     let gained = |output: &Output| {
         let credit = json(output);
-        (credit["gained_s"].as_u64().unwrap(), credit["gained"].as_str().unwrap().to_owned())
+        (credit["gained-s"].as_u64().unwrap(), credit["gained"].as_str().unwrap().to_owned())
     };
     assert_eq!(gained(&provider.jobs(&["redeem", &digits])), (600, "600000".into()));
     assert_eq!(gained(&provider.jobs(&["redeem", &digits])), (0, "0".into()), "once");
@@ -110,8 +110,8 @@ fn a_voucher_in_a_ledger_counts_once_and_for_the_provider_it_is_for() {
     assert_eq!(less["signed"].as_str(), Some(&*digits));
     let list = json(&provider.jobs(&[]));
     let line = &list["jobs"][0];
-    assert_eq!((line["vouched_s"].as_u64(), line["state"].as_str()), (Some(600), Some("kept")));
-    assert_eq!(line["open_amount"].as_str(), Some("600000"));
+    assert_eq!((line["vouched-s"].as_u64(), line["state"].as_str()), (Some(600), Some("kept")));
+    assert_eq!(line["open-amount"].as_str(), Some("600000"));
 
     // Signed by somebody else.
     let other = Party::new(9, "ledger");
@@ -196,7 +196,7 @@ fn the_daemon_runs_without_its_chain_and_says_what_a_node_may_do_meanwhile() {
     let stranger = standing(&[&address]).unwrap();
     assert_eq!(stranger["node"]["stake"], "unbound");
     assert_eq!(
-        (stranger["node"]["class"].as_str(), stranger["node"]["messages_per_s"].as_u64()),
+        (stranger["node"]["class"].as_str(), stranger["node"]["messages-per-s"].as_u64()),
         (Some("unstaked"), Some(10))
     );
 
@@ -208,7 +208,7 @@ fn the_daemon_runs_without_its_chain_and_says_what_a_node_may_do_meanwhile() {
     let check = || {
         let it = standing(&[&address]).unwrap();
         assert_eq!((it["bindings"].as_u64(), it["node"]["stake"].as_str()), (Some(1), Some("unknown")));
-        assert_eq!(it["node"]["messages_per_s"].as_u64(), Some(20));
+        assert_eq!(it["node"]["messages-per-s"].as_u64(), Some(20));
         let refused = it["node"]["refused"].as_str().unwrap().to_owned();
         assert!(refused.starts_with("the stake is unknown, ask again in"), "{refused}");
     };
@@ -221,15 +221,15 @@ fn the_daemon_runs_without_its_chain_and_says_what_a_node_may_do_meanwhile() {
 
     // The certificate is known over a restart, and the chain does not hold that up.
     wait("the cache", || fs::metadata(party.file("state").join("chain-stakes")).ok());
-    let before = json(&party.molt(&["--json", "status"]))["uptime_s"].as_u64().unwrap();
+    let before = json(&party.molt(&["--json", "status"]))["uptime-s"].as_u64().unwrap();
     wait("the uptime to tell the processes apart", || {
         let status = json(&party.molt(&["--json", "status"]));
-        status["uptime_s"].as_u64().filter(|uptime| *uptime > before)
+        status["uptime-s"].as_u64().filter(|uptime| *uptime > before)
     });
     json(&party.molt(&["--json", "restart"]));
     wait("the new process", || {
         let output = party.molt(&["--json", "status"]);
-        output.status.success().then(|| json(&output))?["uptime_s"]
+        output.status.success().then(|| json(&output))?["uptime-s"]
             .as_u64()
             .filter(|uptime| *uptime <= before)
     });

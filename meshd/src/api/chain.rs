@@ -20,6 +20,7 @@ pub struct Certificate {
 
 /// Answer to [`Request::ChainAdmit`](super::Request::ChainAdmit).
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ChainAdmitted {
     /// Name and version of this form.
     pub schema: String,
@@ -31,6 +32,7 @@ pub struct ChainAdmitted {
 
 /// Answer to [`Request::ChainStanding`](super::Request::ChainStanding).
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ChainStanding {
     /// Name and version of this form.
     pub schema: String,
@@ -52,6 +54,7 @@ pub struct ChainStanding {
 
 /// An RPC endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ChainEndpoint {
     /// Its host.
     pub host: String,
@@ -61,6 +64,7 @@ pub struct ChainEndpoint {
 
 /// What a node may do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct NodeStanding {
     /// Its identity key.
     pub key: String,

@@ -18,6 +18,7 @@ pub use jobs::{Credit, JobLine, Jobs, Paper, bid, jobs, redeem, vouch};
 
 /// Answer of `molt chain status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Status {
     /// Name and version of this form.
     pub schema: &'static str,
@@ -37,6 +38,7 @@ pub struct Status {
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Endpoint {
     /// Its host.
     pub host: String,
@@ -46,6 +48,7 @@ pub struct Endpoint {
 
 /// A wallet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct WalletStatus {
     /// Its address.
     pub address: String,
@@ -161,6 +164,7 @@ impl WalletStatus {
 
 /// Answer of `molt chain bind`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Bound {
     /// Name and version of this form.
     pub schema: &'static str,

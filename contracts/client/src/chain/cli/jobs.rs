@@ -13,6 +13,7 @@ use crate::wallet::{Sign as _, Wallet, hex};
 
 /// Answer of `molt chain jobs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Jobs {
     /// Name and version of this form.
     pub schema: &'static str,
@@ -22,6 +23,7 @@ pub struct Jobs {
 
 /// A provider of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct JobLine {
     /// The job.
     pub job: String,
@@ -84,6 +86,7 @@ impl Jobs {
 
 /// Something signed that goes to the other side by whatever way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Paper {
     /// Name and version of this form.
     pub schema: &'static str,
@@ -150,6 +153,7 @@ pub fn vouch(
 
 /// What a voucher brought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Credit {
     /// Name and version of this form.
     pub schema: &'static str,
