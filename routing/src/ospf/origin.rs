@@ -183,9 +183,16 @@ struct Part {
 #[derive(Debug)]
 struct Verified {
     digest: [u8; molt_mesh::record::DIGEST_LEN],
-    body: Body,
+    /// The same bytes as in the database, while it holds them.
+    body: Arc<[u8]>,
     /// Since when the database holds something else, or nothing.
     missing: Option<Time>,
+}
+
+impl Verified {
+    fn read(&self, ls_type: LsType) -> Body {
+        Body::decode(ls_type, &self.body).unwrap_or(Body::Opaque)
+    }
 }
 
 /// What is known of a change of the database.
@@ -531,7 +538,7 @@ impl Origins {
                         let valid = read.iter().flatten();
                         self.grants.set(router, key.id, valid.map(|it| *it.grant()).collect());
                     }
-                    Verified { digest: lsa.digest, body: entry.body.clone(), missing: None }
+                    Verified { digest: lsa.digest, body: Arc::clone(entry.lsa().body()), missing: None }
                 }
                 (Some(known), None) => Verified { missing: known.missing.or(Some(now)), ..known },
                 (None, None) => continue,
