@@ -356,13 +356,19 @@ impl Lsdb {
     }
 
     /// RFC 2328 section 13.2. The instance replaces any other.
-    pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) -> Change {
+    pub(super) fn install(&mut self, at: LsaRef, mut lsa: Lsa, flooded: bool, now: Time) -> Change {
         let age = match lsa.header.age() {
             MAX_AGE => MAX_AGE,
             age => age | lsa.header.raw_age & DO_NOT_AGE,
         };
-        let old = self.entries.get(&at).map(|old| (old.is_max_age(now), old.lsa.body() == lsa.body()));
-        let (was_max_age, same) = old.unwrap_or((true, false));
+        let old = self.entries.get(&at);
+        let was_max_age = old.is_none_or(|old| old.is_max_age(now));
+        // Whoever keeps a body beside the database keeps the one that is in it, also after a refresh.
+        let kept = old.map(|old| old.lsa.body()).filter(|body| *body == lsa.body());
+        let same = kept.is_some();
+        if let Some(body) = kept {
+            lsa.share_body(body);
+        }
         let unusable = was_max_age && age == MAX_AGE;
         let change = if unusable || same && was_max_age == (age == MAX_AGE) {
             Change::None

@@ -175,6 +175,7 @@ struct SignedRouter {
 #[derive(Debug)]
 struct Part {
     signed: SignedTopology,
+    /// The same as in the database, while it holds them.
     bytes: Arc<[u8]>,
     since: Time,
 }
@@ -208,7 +209,8 @@ struct Touched {
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     pub(super) member: Option<Member>,
-    routers: BTreeMap<RouterId, SignedRouter>,
+    /// Pointers, because the places of a tree are never all taken.
+    routers: BTreeMap<RouterId, Box<SignedRouter>>,
     grants: Grants,
     /// LSAs that changed since the last [`Self::reconcile`], in the order in which they did.
     touched: Vec<(LsaKey, Touched)>,
@@ -417,7 +419,7 @@ impl Origins {
             unverified.verify(&*member.verifier)
         };
         let record = match Unverified::decode(bytes).and_then(fits) {
-            Ok(record) => record,
+            Ok(record) => record.sharing(bytes),
             Err(reject) => {
                 self.miss_record(router, now);
                 self.tell(Cause::ForgedRecord, key, link, &reject.to_string(), now);
@@ -463,7 +465,7 @@ impl Origins {
             deadline,
             expired: false,
         };
-        self.routers.insert(router, signed);
+        self.routers.insert(router, Box::new(signed));
         true
     }
 
