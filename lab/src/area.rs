@@ -25,14 +25,14 @@ const LINKS: u8 = 0;
 const PREFIXES: u8 = 1;
 
 /// What the routers of an area say.
+#[derive(Clone)]
 pub struct Area {
     routers: Vec<Recorded>,
     /// Milliseconds since 1970 of the first records.
     unix_ms: u64,
-    /// Rises with everything that is said.
-    said: i32,
 }
 
+#[derive(Clone)]
 struct Recorded {
     id: RouterId,
     /// With it the router signs.
@@ -41,6 +41,8 @@ struct Recorded {
     /// Links out of the area.
     outward: Vec<RouterLink>,
     prefixes: Vec<Prefix>,
+    /// Rises with everything it says.
+    said: i32,
 }
 
 /// A link as one end says it.
@@ -67,6 +69,7 @@ impl Area {
             links: Vec::new(),
             outward: Vec::new(),
             prefixes: vec![host()],
+            said: 0,
         };
         Self::new(topology, (0..topology.nodes).map(router).collect(), 0)
     }
@@ -80,6 +83,7 @@ impl Area {
             identity: Some(identity),
             links: Vec::new(),
             outward: Vec::new(),
+            said: 0,
         };
         Self::new(topology, identities.into_iter().map(router).collect(), unix_ms)
     }
@@ -90,7 +94,7 @@ impl Area {
                 routers[from].links.push(Link { to, cost: COST, up: true });
             }
         }
-        Self { routers, unix_ms, said: 0 }
+        Self { routers, unix_ms }
     }
 
     /// How many routers there are.
@@ -190,7 +194,7 @@ impl Area {
             services: Vec::new(),
             capabilities: Vec::new(),
             region: None,
-            seq: self.counter(),
+            seq: self.counter(router),
             expiry: self.unix_ms / 1000 + RECORD_LIFETIME,
         };
         Some(agent.sign(identity).expect("a record of one address and a short name is in order"))
@@ -215,14 +219,14 @@ impl Area {
         };
         let covered =
             |(ls_type, body): &(LsType, Vec<u8>)| Covered { ls_type: ls_type.0, id: 0, digest: digest(body) };
-        let router = self.router_id(router);
         let covered = listed.iter().map(covered).collect();
-        Some(SignedList { router, part, counter: self.counter(), covered }.sign(identity))
+        let (counter, router) = (self.counter(router), self.router_id(router));
+        Some(SignedList { router, part, counter, covered }.sign(identity))
     }
 
     /// Of a record or a list of this moment.
-    fn counter(&self) -> u64 {
-        self.unix_ms + u64::from(self.said.cast_unsigned())
+    fn counter(&self, router: usize) -> u64 {
+        self.unix_ms + u64::from(self.routers[router].said.cast_unsigned())
     }
 
     fn router_body(&self, router: usize) -> Vec<u8> {
@@ -254,7 +258,8 @@ impl Area {
     }
 
     fn lsa(&mut self, ls_type: LsType, router: usize, id: u32, body: Arc<[u8]>) -> Lsa {
-        self.said += 1;
-        Lsa::new(LsaKey { ls_type, router: self.router_id(router), id }, self.said, 1, body)
+        let Recorded { said, id: router, .. } = &mut self.routers[router];
+        *said += 1;
+        Lsa::new(LsaKey { ls_type, router: *router, id }, *said, 1, body)
     }
 }

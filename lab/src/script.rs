@@ -45,6 +45,14 @@ impl Offers {
         self.0.insert(place(lsa.header.key), (now, lsa));
     }
 
+    /// The same, if it is newer than what is offered.
+    pub fn learn(&mut self, lsa: &Lsa, now: Time) {
+        let known = self.0.get(&place(lsa.header.key)).map(|(_, known)| known.header.seq);
+        if known.is_none_or(|seq| seq < lsa.header.seq) {
+            self.say(lsa.clone(), now);
+        }
+    }
+
     /// Nothing is offered any longer.
     pub fn clear(&mut self) {
         self.0.clear();
