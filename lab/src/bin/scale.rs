@@ -9,13 +9,17 @@
 //! graph says. The figures of a scene begin when it does.
 //!
 //! Every node has a database of all nodes, so 10,000 of them fit no machine. With `--area` there are NODES production nodes in
-//! an area of so many routers:
+//! an area of so many routers, and the others are *recorded*:
 //!
-//! | of the nodes | of the other routers |
-//! |---|---|
-//! | everything is real but the encryption of the tunnels: a random graph of the degree, packets, BFD, signatures, flooding, a database, calculations and a forwarding table for the whole area | is recorded what they say: the six signed LSAs of a production node each, for a random graph of the same degree |
-//! | four have a link to one of two *gateways*, recorded routers with real tunnels and BFD | a script speaks for all of them over these four links, in packets; it answers to what happens to them 300 ms later, with all LSAs that it takes, at once and as fast as they are acknowledged |
-//! | what they say is checked on every other node | what nodes say goes no farther than the gateways; nothing is refreshed, which a run is too short for |
+//! - Of a node everything is real but the encryption of its tunnels. The nodes are a random graph of the degree, and each has a
+//!   database, calculations and a forwarding table for the whole area.
+//! - Of a recorded router there is what it says: the six LSAs of a production node, signed with its key, for another random
+//!   graph of the same degree. All nodes check all signatures.
+//! - Two recorded routers, the *gateways*, have four links to as many nodes, with real tunnels and BFD. A script speaks there in
+//!   packets, for all that is recorded. 300 ms after something happened to recorded links or routers it floods what their
+//!   neighbours say to that, in one burst, as fast as it is acknowledged.
+//! - What is not real: what nodes say goes no farther than the gateways, no packets are sent through recorded routers, and
+//!   nothing is refreshed, for which a run is too short.
 //!
 //! The figures are those of the nodes. They are compared with the same naive calculation, on the graph of all routers.
 //!
