@@ -3,6 +3,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`topology`] | line, ring, star, random: plain data, for namespaces and for the simulator |
+//! | [`area`] | what the routers of an area say, without routers that say it |
+//! | [`script`] | an OSPFv3 neighbour that follows a script |
 //! | [`netns`] | network namespaces, virtual cables between them, silent cuts |
 //! | [`process`] | children whose log is shown when a test fails and which never outlive it |
 //! | [`stock`] | what others run: `wireguard-go`, FRR, BIRD, boringtun |
@@ -21,6 +23,7 @@
 //! Harness functions return errors; tests `unwrap` them, because a panic is what makes [`process`] print the logs.
 #![forbid(unsafe_code)]
 
+pub mod area;
 pub mod bench;
 pub mod capture;
 pub mod fuzz;
@@ -29,6 +32,7 @@ pub mod netns;
 pub mod probe;
 pub mod process;
 pub mod relay;
+pub mod script;
 pub mod sim;
 pub mod stock;
 pub mod tools;

@@ -3,14 +3,19 @@
 //! The nodes are the production nodes ([`meshd::node::Node`]: packet core, BFD, OSPFv3); only encryption is replaced
 //! ([`engine`]), because boringtun reads the clock by itself. Links delay, lose, reorder and duplicate datagrams, and
 //! can be cut without a word to either end. One seed drives everything, so a failure replays.
+//!
+//! Every node has a database of the whole area, so the memory of a mesh grows with the square of its size. Of a larger area
+//! than fits, [`Sim::in_area`] runs a part as production nodes; the other routers are *recorded*: there is nothing of them but
+//! what they say, through two of them, the *gateways* ([`gateway`]).
 
 pub mod engine;
+pub mod gateway;
 mod ledger;
 mod memo;
 mod oracle;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,11 +30,13 @@ use molt_routing::ospf::origin::{Announcer, Right};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
+use crate::area::Area;
 use crate::topology::Topology;
 use engine::PlainEngine;
+use gateway::{GATEWAYS, Gateway};
 use ledger::{DATA_PORT, Ledger};
 use memo::Memo;
-use window::{Air, Member, Worker, underlay};
+use window::{Actor, Air, Member, Worker, underlay};
 
 /// How links treat datagrams.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,6 +120,9 @@ impl Default for Options {
     }
 }
 
+/// Links between the gateways and the live mesh, each from another node.
+pub const BORDERS: usize = 4;
+
 /// The time of day at which every simulation starts: some day in 2027.
 const UNIX_MS: u64 = 1_800_000_000_000;
 
@@ -121,13 +131,23 @@ pub type Edge = usize;
 
 /// A mesh.
 pub struct Sim {
+    /// Live nodes first, then the gateways, then the other recorded routers.
     topology: Topology,
+    /// How many are live.
+    live: usize,
     options: Options,
     seed: u64,
     /// Checks each signature once for all nodes.
     verifier: Arc<Memo>,
     now: Time,
+    /// The live nodes, and the gateways if there are any.
     members: Vec<Member>,
+    /// Recorded routers that do not run.
+    dead: BTreeSet<usize>,
+    /// Recorded routers that were started again since time last passed.
+    reborn: BTreeSet<usize>,
+    /// Whether something happened to recorded routers or links since then.
+    recorded_changed: bool,
     air: Air,
     /// One for each processor.
     workers: Vec<Worker>,
@@ -141,26 +161,74 @@ impl Sim {
     /// Starts all nodes of `topology` at the same moment.
     #[must_use]
     pub fn new(topology: Topology, options: Options, seed: u64) -> Self {
-        let mut sim = Self {
+        let live = topology.nodes;
+        let mut sim = Self::empty(topology, live, options, seed);
+        sim.start(None);
+        sim
+    }
+
+    /// Starts `live` nodes in an area of `routers`. Both the live part and the recorded one are random graphs of `degree`,
+    /// joined by [`BORDERS`] links of the gateways.
+    #[must_use]
+    pub fn in_area(routers: usize, live: usize, degree: usize, options: Options, seed: u64) -> Self {
+        let recorded = Topology::random(routers - live, degree, seed ^ 1);
+        let links = Topology::random(live, degree, seed).links.into_iter();
+        let links = links.chain(recorded.links.iter().map(|(a, b)| (live + a, live + b)));
+        let borders = (0..BORDERS).map(|border| (border * live / BORDERS, live + border % GATEWAYS));
+        let topology = Topology::new(routers, links.chain(borders));
+        let mut sim = Self::empty(topology, live, options, seed);
+        let mut identities: Vec<Identity> = (live..routers).map(|router| sim.identity(router)).collect();
+        // Of two that meet the one with the higher id leads, which is not for a script.
+        identities.sort_by_cached_key(|identity| identity.router_id(0));
+        sim.start(Some(Area::signed(&recorded, identities, UNIX_MS)));
+        sim
+    }
+
+    fn empty(topology: Topology, live: usize, options: Options, seed: u64) -> Self {
+        Self {
             air: Air::new(&topology),
             verifier: Arc::default(),
             now: Time::ZERO,
             members: Vec::new(),
-            workers: window::workers(topology.nodes),
+            dead: BTreeSet::new(),
+            reborn: BTreeSet::new(),
+            recorded_changed: false,
+            workers: window::workers(live),
             ledger: Ledger::default(),
             buried: Totals::default(),
             topology,
+            live,
             options,
             seed,
-        };
-        for node in 0..sim.topology.nodes {
-            let fate = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node as u64;
-            sim.members.push(Member::new(sim.identity(node), sim.build(node, 0, 0), fate));
         }
-        for node in 0..sim.topology.nodes {
-            sim.join(node);
+    }
+
+    fn start(&mut self, recorded: Option<Area>) {
+        for node in 0..self.live {
+            let actor = Actor::Node(Box::new(self.build(node, 0, 0)));
+            self.members.push(Member::new(self.identity(node), actor, self.fate(node)));
         }
-        sim
+        for me in 0..recorded.as_ref().map_or(0, |_| GATEWAYS) {
+            self.members.extend(recorded.as_ref().map(|area| self.gateway(me, area.clone())));
+            self.with_actor(self.live + me, None, |actor, now, out| actor.gateway_mut().exchange(now, out));
+        }
+        for node in 0..self.live {
+            self.join(node);
+        }
+    }
+
+    fn gateway(&self, me: usize, area: Area) -> Member {
+        let number = self.live + me;
+        let identity = area.identity(me).expect("it signs").clone();
+        let is_border = |(a, b): &&(usize, usize)| *b == number && *a < self.live;
+        let far = self.topology.links.iter().filter(is_border).map(|(node, _)| *node);
+        let far = far.map(|node| (*self.members[node].identity.node_public(), underlay(node))).collect();
+        let gateway = Gateway::new(me, area, far, self.seed ^ (number as u64) << 32, self.now);
+        Member::new(identity, Actor::Gateway(Box::new(gateway)), self.fate(number))
+    }
+
+    fn fate(&self, node: usize) -> u64 {
+        self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node as u64
     }
 
     /// The moment.
@@ -172,13 +240,16 @@ impl Sim {
     /// A node.
     #[must_use]
     pub fn node(&self, node: usize) -> &Node<PlainEngine> {
-        &self.members[node].node
+        self.members[node].node()
     }
 
-    /// The address of a node.
+    /// The address of a node or a recorded router.
     #[must_use]
     pub fn address(&self, node: usize) -> Ipv6Addr {
-        self.members[node].identity.address().ip()
+        match self.members.last().and_then(Member::gateway) {
+            Some(gateway) if node >= self.live => gateway.address(node - self.live),
+            _ => self.members[node].identity.address().ip(),
+        }
     }
 
     /// Datagrams that links carried, and their bytes.
@@ -194,16 +265,22 @@ impl Sim {
         self.workers.iter().map(|worker| worker.rerouted).max().unwrap_or(Time::ZERO)
     }
 
-    /// How many nodes there are, dead or alive.
+    /// How many nodes there are, dead or alive. Recorded routers are none.
     #[must_use]
     pub const fn size(&self) -> usize {
-        self.members.len()
+        self.live
     }
 
-    /// Whether a node is running.
+    /// Who is joined to whom: the nodes, then the gateways and the other recorded routers.
+    #[must_use]
+    pub const fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Whether a node, or a recorded router, is running.
     #[must_use]
     pub fn is_alive(&self, node: usize) -> bool {
-        self.members[node].alive
+        self.members.get(node).map_or_else(|| !self.dead.contains(&node), |member| member.alive)
     }
 
     /// Changes how all links treat datagrams from now on.
@@ -214,16 +291,19 @@ impl Sim {
     /// Lets a link lose everything, silently.
     pub fn cut(&mut self, edge: Edge) {
         self.air.cut.insert(edge);
+        self.recorded_changed = true;
     }
 
     /// Ends a cut.
     pub fn heal(&mut self, edge: Edge) {
         self.air.cut.remove(&edge);
+        self.recorded_changed = true;
     }
 
     /// Ends all cuts.
     pub fn heal_all(&mut self) {
         self.air.cut.clear();
+        self.recorded_changed = true;
     }
 
     /// The link between two nodes.
@@ -234,12 +314,24 @@ impl Sim {
 
     /// Stops a node without a word, as `kill -9` does.
     pub fn kill(&mut self, node: usize) {
-        self.members[node].kill();
+        match self.members.get_mut(node) {
+            Some(member) => member.kill(),
+            None => {
+                self.dead.insert(node);
+                self.recorded_changed = true;
+            }
+        }
     }
 
     /// Starts a killed node again: the same key, the Router ID it drew last, and nothing else kept.
     pub fn restart(&mut self, node: usize) {
-        self.buried.add(&self.members[node].node);
+        if node >= self.members.len() {
+            self.dead.remove(&node);
+            self.reborn.insert(node - self.live);
+            self.recorded_changed = true;
+            return;
+        }
+        self.buried.add(self.members[node].node());
         let Member { lives, draw, .. } = self.members[node];
         let reborn = self.build(node, lives + 1, draw);
         self.members[node].begin_again(reborn);
@@ -264,15 +356,16 @@ impl Sim {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = self.buried;
-        self.members.iter().for_each(|member| totals.add(&member.node));
+        self.members[..self.live].iter().for_each(|member| totals.add(member.node()));
         totals
     }
 
     /// Tells a node to leave.
     pub fn shutdown(&mut self, node: usize) {
-        let now = self.now;
-        self.members[node].node.control.shutdown(now);
-        self.with(node, None, |node, now, out| node.exchange(now, out));
+        self.with(node, None, |node, now, out| {
+            node.control.shutdown(now);
+            node.exchange(now, out);
+        });
     }
 
     /// The neighbours through which a node reaches an address, ascending; none if it is its own or unknown.
@@ -314,6 +407,7 @@ impl Sim {
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
+        self.tell_gateways();
         window::pass(&mut self.members, &mut self.workers, &self.air, &mut self.ledger, end);
         self.now = end;
     }
@@ -425,13 +519,35 @@ impl Sim {
             })
         };
         let peers = self.topology.links.iter().enumerate().filter_map(peer).collect();
-        let now = self.now;
-        self.members[node].node.control.set_peers(peers, now);
-        self.with(node, None, |node, now, out| node.exchange(now, out));
+        self.with(node, None, |node, now, out| {
+            node.control.set_peers(peers, now);
+            node.exchange(now, out);
+        });
     }
 
     fn cost(&self, edge: Edge) -> u16 {
         self.options.costs.get(edge).copied().unwrap_or(10)
+    }
+
+    /// Tells the gateways what became of the recorded routers.
+    fn tell_gateways(&mut self) {
+        if !std::mem::take(&mut self.recorded_changed) || self.members.len() == self.live {
+            return;
+        }
+        let live = self.live;
+        let recorded = |node: usize| node.checked_sub(live);
+        let links = self.topology.links.iter().enumerate().filter_map(|(edge, (a, b))| {
+            let works = self.is_alive(*a) && self.is_alive(*b) && !self.air.cut.contains(&edge);
+            Some(((recorded(*a)?, recorded(*b)?), works))
+        });
+        let failed = links.filter(|(_, works)| !works).map(|(link, _)| link).collect();
+        let dead = self.dead.iter().copied().filter_map(recorded).collect();
+        let reborn = std::mem::take(&mut self.reborn);
+        for gateway in live..self.members.len() {
+            self.with_actor(gateway, None, |actor, now, _| {
+                actor.gateway_mut().happened(&failed, &dead, &reborn, now);
+            });
+        }
     }
 
     /// Lets a node do something now. `data` is the data packet it is given.
@@ -441,9 +557,18 @@ impl Sim {
         data: Option<usize>,
         act: impl FnOnce(&mut Node<PlainEngine>, Time, &mut Output),
     ) {
+        self.with_actor(node, data, |actor, now, out| act(actor.node_mut(), now, out));
+    }
+
+    fn with_actor(
+        &mut self,
+        node: usize,
+        data: Option<usize>,
+        act: impl FnOnce(&mut Actor, Time, &mut Output),
+    ) {
         let now = self.now;
         let Some(worker) = self.workers.first_mut() else { return };
-        let act = |node: &mut Node<PlainEngine>, out: &mut Output| act(node, now, out);
+        let act = |actor: &mut Actor, out: &mut Output| act(actor, now, out);
         worker.act(&mut self.members[node], node, data, &self.air, Some(&mut self.ledger), now, act);
         worker.hand_out(&mut self.members, &mut self.ledger);
     }

@@ -262,6 +262,12 @@ impl AgentRecord {
         &self.bytes
     }
 
+    /// The same in `bytes`, if they are those of the record: who keeps it twice need not keep its bytes twice.
+    #[must_use]
+    pub fn sharing(self, bytes: &Arc<[u8]>) -> Self {
+        if self.bytes == *bytes { Self { bytes: Arc::clone(bytes), ..self } } else { self }
+    }
+
     /// Decides which of two keys keeps a router id: the one with the lower `SHA-256(key)`.
     #[must_use]
     pub fn rank(key: &IdentityKey) -> [u8; 32] {

@@ -11,7 +11,7 @@ use crate::engine::Tunnel;
 use crate::fragment::Reassembler;
 
 /// Control packets (OSPF, link-local echo) one neighbour may send per second, and at once. Handing over a database of
-/// 10,000 routers takes about 1,700 packets.
+/// 10,000 mesh nodes takes about 7,200 packets, one of 10,000 stock routers 1,700.
 const CONTROL_RATE: (u32, u32) = (2_000, 4_000);
 
 /// Shortest pause between two initiations that we send unasked: Rekey-Timeout of the WireGuard whitepaper, section 6.1.

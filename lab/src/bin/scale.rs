@@ -2,10 +2,26 @@
 //!
 //! ```text
 //! scale [--json] [--degree N] [--seed N] [--restarts N] [NODES]
+//! scale [--json] [--degree N] [--seed N] [--restarts N] --area ROUTERS [NODES]
 //! ```
 //!
 //! Each node is the production node in virtual time. After each scene the mesh must be what a naive calculation on the true
 //! graph says. The figures of a scene begin when it does.
+//!
+//! Every node has a database of all nodes, so 10,000 of them fit no machine. With `--area` there are NODES production nodes in
+//! an area of so many routers, and the others are *recorded*:
+//!
+//! - Of a node everything is real but the encryption of its tunnels. The nodes are a random graph of the degree, and each has a
+//!   database, calculations and a forwarding table for the whole area.
+//! - Of a recorded router there is what it says: the six LSAs of a production node, signed with its key, for another random
+//!   graph of the same degree. All nodes check all signatures.
+//! - Two recorded routers, the *gateways*, have four links to as many nodes, with real tunnels and BFD. A script speaks there in
+//!   packets, for all that is recorded. 300 ms after something happened to recorded links or routers it floods what their
+//!   neighbours say to that, in one burst, as fast as it is acknowledged.
+//! - What is not real: what nodes say goes no farther than the gateways, no packets are sent through recorded routers, and
+//!   nothing is refreshed, for which a run is too short.
+//!
+//! The figures are those of the nodes. They are compared with the same naive calculation, on the graph of all routers.
 //!
 //! | column | what |
 //! |---|---|
@@ -26,7 +42,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use molt_lab::sim::{Options, Sim};
+use molt_lab::sim::gateway::GATEWAYS;
+use molt_lab::sim::{BORDERS, Options, Sim};
 use molt_lab::topology::Topology;
 use serde_json::{Value, json};
 
@@ -46,9 +63,11 @@ struct Arguments {
     /// Restarts of the node that keeps restarting
     #[arg(long, default_value_t = 100)]
     restarts: usize,
-    /// How many nodes
-    #[arg(default_value_t = 1_000)]
-    nodes: usize,
+    /// Routers of the area, of which all but NODES are recorded: nothing is there of them but the LSAs they sign
+    #[arg(long, value_name = "ROUTERS")]
+    area: Option<usize>,
+    /// How many nodes; 1000 unless given, with --area 200 or as many as fit
+    nodes: Option<usize>,
 }
 
 /// Handshakes that are lost are retried after 5 s, Hellos come each 10 s, LSAs of a node that starts are paced to 5 s.
@@ -67,20 +86,25 @@ fn main() -> ExitCode {
 }
 
 fn play(arguments: &Arguments) -> Result<()> {
-    let Arguments { nodes, degree, seed, restarts, json } = *arguments;
+    match arguments.area {
+        Some(routers) => play_in_area(arguments, routers),
+        None => play_mesh(arguments),
+    }
+}
+
+fn play_mesh(arguments: &Arguments) -> Result<()> {
+    let Arguments { degree, seed, restarts, json, .. } = *arguments;
+    let nodes = arguments.nodes.unwrap_or(ALWAYS);
     if nodes > ALWAYS {
-        check_room(nodes, degree, seed)?;
+        let room = Room::measure(degree, seed)?;
+        room.check(nodes, nodes)?;
     }
     let mut rng = fastrand::Rng::with_seed(seed);
     let topology = Topology::random(nodes, degree, seed);
     if !json {
         println!("{nodes} nodes of degree {degree}, {} links; figures for each node", topology.links.len());
-        println!(
-            "{:24} {:>10} {:>8} {:>9} {:>9} {:>10} {:>6} {:>7} {:>7} {:>6}",
-            "scene", "settled ms", "packets", "LSAs", "redundant", "bytes", "runs", "took s", "CPU s", "GB"
-        );
     }
-    let mut play = Play::start(topology.clone(), json, seed)?;
+    let mut play = Play::start(json, REST, || Sim::new(topology.clone(), Options::default(), seed))?;
     let edge = rng.usize(..topology.links.len());
     play.scene("one link cut", SHORT, |sim| sim.cut(edge))?;
     play.scene("the link healed", REST, |sim| sim.heal(edge))?;
@@ -93,27 +117,10 @@ fn play(arguments: &Arguments) -> Result<()> {
     play.scene("parted in two", REST, |sim| across.iter().for_each(|edge| sim.cut(*edge)))?;
     play.scene("merged", 2 * REST, Sim::heal_all)?;
     let (one, other) = (rng.usize(..nodes / 2), rng.usize(nodes / 2..nodes));
-    play.scene("two router ids clash", 2 * REST, |sim| {
-        sim.kill(one);
-        sim.kill(other);
-        sim.restart_as_twins(one, other);
-    })?;
+    play.clash(one, other)?;
     let unruly = rng.usize(..nodes);
-    play.scene("one node restarts", REST, |sim| {
-        for _ in 0..restarts {
-            sim.kill(unruly);
-            sim.run_for(Duration::from_secs(1));
-            sim.restart(unruly);
-            sim.run_for(Duration::from_secs(4));
-        }
-    })?;
-    let Play { scenes, idle, .. } = play;
-    if !json {
-        println!(
-            "at rest each node sends {idle:.0} bytes/s with BFD; {} at the peak",
-            gigabytes(status("VmHWM:"))
-        );
-    }
+    play.restarts(unruly, restarts)?;
+    let Play { scenes, idle, .. } = play.end();
     let mut floods = Vec::new();
     for degree in [8, 32] {
         for reduced in [false, true] {
@@ -130,6 +137,69 @@ fn play(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The same with a recorded area around the nodes.
+fn play_in_area(arguments: &Arguments, routers: usize) -> Result<()> {
+    let Arguments { degree, seed, restarts, json, .. } = *arguments;
+    if restarts > RECORDED_RESTARTS {
+        bail!(
+            "what is recorded is not refreshed and lives for an hour, enough for {RECORDED_RESTARTS} restarts"
+        );
+    }
+    let room = Room::measure(degree, seed)?;
+    let live = arguments.nodes.unwrap_or_else(|| room.nodes(routers).min(LIVE));
+    room.check(live, routers)?;
+    if live < 2 * BORDERS || routers < 2 * live {
+        bail!("an area has {} nodes at least, and as many recorded routers", 2 * BORDERS);
+    }
+    if !json {
+        let recorded = routers - live;
+        println!("{live} nodes and {recorded} recorded routers of degree {degree}; figures for each node");
+    }
+    let options = Options::default();
+    let mut play = Play::start(json, 2 * REST, || Sim::in_area(routers, live, degree, options, seed))?;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let links = play.sim.topology().links.clone();
+    let some = |rng: &mut fastrand::Rng, is_it: &dyn Fn(usize, usize) -> bool| {
+        let edges: Vec<usize> =
+            (0..links.len()).filter(|edge| is_it(links[*edge].0, links[*edge].1)).collect();
+        edges[rng.usize(..edges.len())]
+    };
+    // The gateways are the first behind the nodes.
+    let (gateways, recorded) = (live..live + GATEWAYS, live + GATEWAYS);
+    let of_nodes = some(&mut rng, &|_, b| b < live);
+    play.scene("a node's link cut", SHORT, |sim| sim.cut(of_nodes))?;
+    play.scene("the link healed", REST, |sim| sim.heal(of_nodes))?;
+    let behind = some(&mut rng, &|a, _| a >= recorded);
+    play.scene("a recorded link cut", SHORT, |sim| sim.cut(behind))?;
+    play.scene("the link healed", SHORT, |sim| sim.heal(behind))?;
+    // What happens to a gateway becomes known through a neighbour.
+    let first = |router: &usize| {
+        gateways.clone().any(|it| links.iter().find(|(_, b)| *b == it).is_some_and(|(a, _)| a == router))
+    };
+    let spared = |router: &usize| gateways.contains(router) || first(router);
+    let victims = std::iter::repeat_with(|| rng.usize(..routers)).filter(|router| !spared(router));
+    let dead: BTreeSet<usize> = victims.take(routers / 10).collect();
+    play.scene("a tenth killed at once", REST, |sim| dead.iter().for_each(|router| sim.kill(*router)))?;
+    play.scene("started again", 2 * REST, |sim| dead.iter().for_each(|router| sim.restart(*router)))?;
+    let is_across = |edge: &usize| links[*edge].0 < live && links[*edge].1 >= live;
+    let across: Vec<usize> = (0..links.len()).filter(is_across).collect();
+    play.scene("parted in two", REST, |sim| across.iter().for_each(|edge| sim.cut(*edge)))?;
+    play.scene("merged", 2 * REST, Sim::heal_all)?;
+    let (one, other) = (rng.usize(..live / 2), rng.usize(live / 2..live));
+    play.clash(one, other)?;
+    let unruly = rng.usize(..live);
+    play.restarts(unruly, restarts)?;
+    let Play { scenes, idle, .. } = play.end();
+    if json {
+        let idle = json!({ "bytes_per_s": idle });
+        println!(
+            "{}",
+            json!({ "version": 2, "area": routers, "nodes": live, "degree": degree, "idle": idle, "scenes": scenes })
+        );
+    }
+    Ok(())
+}
+
 struct Play {
     sim: Sim,
     scenes: Vec<Value>,
@@ -141,12 +211,26 @@ struct Play {
 impl Play {
     /// All nodes start at the same moment, which is the worst. Then a while in which nothing happens.
     #[expect(clippy::disallowed_methods, reason = "a bench measures")]
-    fn start(topology: Topology, json: bool, seed: u64) -> Result<Self> {
+    fn start(json: bool, rest: Duration, sim: impl FnOnce() -> Sim) -> Result<Self> {
         let clock = Instant::now();
-        let sim = Sim::new(topology, Options::default(), seed);
-        let mut play = Self { sim, scenes: Vec::new(), json, idle: 0.0 };
+        let mut play = Self { sim: sim(), scenes: Vec::new(), json, idle: 0.0 };
         let started = clock.elapsed();
-        play.scene("cold start", REST, |_| {})?;
+        if !json {
+            println!(
+                "{:24} {:>10} {:>8} {:>9} {:>9} {:>10} {:>6} {:>7} {:>7} {:>6}",
+                "scene",
+                "settled ms",
+                "packets",
+                "LSAs",
+                "redundant",
+                "bytes",
+                "runs",
+                "took s",
+                "CPU s",
+                "GB"
+            );
+        }
+        play.scene("cold start", rest, |_| {})?;
         let (bytes, clock) = (play.sim.carried().1, Instant::now());
         play.sim.run_for(REST);
         let (bytes, nodes) = (play.sim.carried().1 - bytes, play.nodes());
@@ -191,6 +275,34 @@ impl Play {
             );
         }
         Ok(())
+    }
+
+    /// Two nodes start again with the same router id.
+    fn clash(&mut self, one: usize, other: usize) -> Result<()> {
+        self.scene("two router ids clash", 2 * REST, |sim| {
+            sim.kill(one);
+            sim.kill(other);
+            sim.restart_as_twins(one, other);
+        })
+    }
+
+    fn restarts(&mut self, unruly: usize, restarts: usize) -> Result<()> {
+        self.scene("one node restarts", REST, |sim| {
+            for _ in 0..restarts {
+                sim.kill(unruly);
+                sim.run_for(Duration::from_secs(1));
+                sim.restart(unruly);
+                sim.run_for(Duration::from_secs(4));
+            }
+        })
+    }
+
+    fn end(self) -> Self {
+        if !self.json {
+            let (idle, peak) = (self.idle, gigabytes(status("VmHWM:")));
+            println!("at rest each node sends {idle:.0} bytes/s with BFD; {peak} at the peak");
+        }
+        self
     }
 
     /// How many are alive.
@@ -239,37 +351,63 @@ fn flood(nodes: usize, degree: usize, reduced: bool, seed: u64, json: bool) -> R
 
 /// So many nodes fit where anybody would try: 8 GB.
 const ALWAYS: usize = 1_000;
+/// Nodes in a recorded area, if they fit.
+const LIVE: usize = 200;
+/// Restarts of 5 s that fit into an hour with all other scenes.
+const RECORDED_RESTARTS: usize = 600;
 /// Nodes of the two meshes from which the memory of larger ones is estimated.
 const MEASURED: (usize, usize) = (100, 300);
 /// All of the cold start of such a mesh, in which it needs most.
 const START: Duration = Duration::from_secs(8);
 
-/// Refuses what would not fit: each node has a database of all nodes, so memory grows with the square.
-fn check_room(nodes: usize, degree: usize, seed: u64) -> Result<()> {
-    let mut meshes = Vec::new();
-    let mut measure = |nodes: usize| {
-        let before = status("VmHWM:");
-        let mut sim = Sim::new(Topology::random(nodes, degree, seed), Options::default(), seed);
-        sim.run_for(START);
-        // It stays until both are measured, or the second would take the memory of the first.
-        meshes.push(sim);
-        (status("VmHWM:") - before) as f64 / nodes as f64
-    };
-    let (small, large) = (measure(MEASURED.0), measure(MEASURED.1));
-    let of_router = (large - small) / (MEASURED.1 - MEASURED.0) as f64;
-    let of_node = small - of_router * MEASURED.0 as f64;
-    let needed = nodes as f64 * (of_node + of_router * nodes as f64);
-    let free = entry("/proc/meminfo", "MemAvailable:").context("/proc/meminfo has no MemAvailable")? as f64;
-    if needed > free {
-        bail!(
-            "{nodes} nodes need about {:.0} GB in one process, {of_router:.0} bytes for each router in the database of \
-             each node; {:.0} GB are free, which is enough for {:.0} nodes",
-            needed / 1e9,
-            free / 1e9,
-            (free / of_router).sqrt()
-        );
+/// What nodes need.
+struct Room {
+    /// Bytes of a node without an area.
+    of_node: f64,
+    /// Bytes of each router of the area in each node.
+    of_router: f64,
+    free: f64,
+}
+
+impl Room {
+    fn measure(degree: usize, seed: u64) -> Result<Self> {
+        let mut meshes = Vec::new();
+        let mut measure = |nodes: usize| {
+            let before = status("VmHWM:");
+            let mut sim = Sim::new(Topology::random(nodes, degree, seed), Options::default(), seed);
+            sim.run_for(START);
+            // It stays until both are measured, or the second would take the memory of the first.
+            meshes.push(sim);
+            (status("VmHWM:") - before) as f64 / nodes as f64
+        };
+        let (small, large) = (measure(MEASURED.0), measure(MEASURED.1));
+        let of_router = (large - small) / (MEASURED.1 - MEASURED.0) as f64;
+        let of_node = small - of_router * MEASURED.0 as f64;
+        let free = entry("/proc/meminfo", "MemAvailable:").context("/proc/meminfo has no MemAvailable")?;
+        Ok(Self { of_node, of_router, free: free as f64 })
     }
-    Ok(())
+
+    /// How many nodes fit in an area of so many routers.
+    fn nodes(&self, routers: usize) -> usize {
+        (self.free / (self.of_node + self.of_router * routers as f64)) as usize
+    }
+
+    /// Refuses what would not fit: each node has a database of all routers, so memory grows with the square.
+    fn check(&self, nodes: usize, routers: usize) -> Result<()> {
+        if nodes > self.nodes(routers) {
+            let Self { of_node, of_router, free } = self;
+            let needed = nodes as f64 * (of_node + of_router * routers as f64);
+            bail!(
+                "{nodes} nodes need about {:.0} GB in one process, {of_router:.0} bytes for each router in the database of \
+                 each node; {:.0} GB are free, which is enough for {:.0} nodes, or for {} with --area {routers}",
+                needed / 1e9,
+                free / 1e9,
+                (free / of_router).sqrt(),
+                self.nodes(routers)
+            );
+        }
+        Ok(())
+    }
 }
 
 /// Seconds this process has had on all processors.

@@ -10,7 +10,7 @@ use super::Sim;
 /// Checks everything that holds at rest.
 pub(super) fn check(sim: &Sim) -> Result<(), String> {
     let graph = TrueGraph::of(sim);
-    for node in graph.alive.iter().copied() {
+    for node in graph.live(sim) {
         check_neighbors(sim, &graph, node)?;
         check_fib(sim, &graph, node)?;
     }
@@ -22,14 +22,14 @@ struct TrueGraph {
     alive: BTreeSet<usize>,
     /// For each node its neighbours and the cost to them.
     neighbors: Vec<Vec<(usize, u32)>>,
-    /// From each node to each; `None` where no path leads.
+    /// From each live node, and from the gateways, to each; `None` where no path leads.
     distances: Vec<Vec<Option<u32>>>,
 }
 
 impl TrueGraph {
     fn of(sim: &Sim) -> Self {
-        let nodes = sim.members.len();
-        let alive: BTreeSet<usize> = (0..nodes).filter(|node| sim.members[*node].alive).collect();
+        let nodes = sim.topology.nodes;
+        let alive: BTreeSet<usize> = (0..nodes).filter(|node| sim.is_alive(*node)).collect();
         let mut neighbors = vec![Vec::new(); nodes];
         for (edge, (a, b)) in sim.topology.links.iter().enumerate() {
             if sim.air.cut.contains(&edge) || !alive.contains(a) || !alive.contains(b) {
@@ -38,13 +38,17 @@ impl TrueGraph {
             neighbors[*a].push((*b, u32::from(sim.cost(edge))));
             neighbors[*b].push((*a, u32::from(sim.cost(edge))));
         }
-        let distances = (0..nodes).map(|from| distances(&neighbors, from)).collect();
+        let distances = (0..sim.members.len()).map(|from| distances(&neighbors, from)).collect();
         Self { alive, neighbors, distances }
     }
 
+    /// Production nodes that run.
+    fn live(&self, sim: &Sim) -> BTreeSet<usize> {
+        self.alive.range(..sim.live).copied().collect()
+    }
+
     fn reaches(&self, from: usize) -> impl Iterator<Item = usize> {
-        (0..self.distances.len())
-            .filter(move |to| self.alive.contains(to) && self.distances[from][*to].is_some())
+        self.alive.iter().copied().filter(move |to| self.distances[from][*to].is_some())
     }
 }
 
@@ -132,15 +136,15 @@ fn check_databases(sim: &Sim, graph: &TrueGraph) -> Result<(), String> {
         let headers = sim.node(node).control.ospf().headers(sim.now());
         headers.map(|header| (header.key, header.seq, header.checksum)).collect()
     };
-    let mut left = graph.alive.clone();
+    let mut left = graph.live(sim);
     while let Some(first) = left.pop_first() {
         let expected = database(first);
-        for node in graph.reaches(first).filter(|node| *node != first) {
+        for node in graph.reaches(first).filter(|node| *node < sim.live && *node != first) {
             left.remove(&node);
             let found = database(node);
             if found != expected {
-                let missing: Vec<_> = expected.iter().filter(|lsa| !found.contains(lsa)).collect();
-                let extra: Vec<_> = found.iter().filter(|lsa| !expected.contains(lsa)).collect();
+                let (expected, found) = (BTreeSet::from_iter(expected), BTreeSet::from_iter(found));
+                let (missing, extra) = (&expected - &found, &found - &expected);
                 return Err(format!(
                     "databases differ: node {first} has {missing:?}, node {node} has {extra:?}"
                 ));

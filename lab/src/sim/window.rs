@@ -17,9 +17,11 @@ use std::time::Duration;
 use meshd::control::Notice;
 use meshd::node::Node;
 use molt_mesh::{Identity, Time};
+use molt_tun::Dataplane;
 use molt_tun::output::Output;
 
 use super::engine::{self, PlainEngine};
+use super::gateway::Gateway;
 use super::ledger::{Ledger, data_number};
 use super::{Edge, LATE, Weather};
 use crate::topology::Topology;
@@ -36,10 +38,16 @@ struct Arrival {
     datagram: Vec<u8>,
 }
 
-/// A node, and what comes to it.
+/// Who acts.
+pub(super) enum Actor {
+    Gateway(Box<Gateway>),
+    Node(Box<Node<PlainEngine>>),
+}
+
+/// A node or a gateway, and what comes to it.
 pub(super) struct Member {
     pub(super) identity: Identity,
-    pub(super) node: Node<PlainEngine>,
+    actor: Actor,
     pub(super) alive: bool,
     /// How often it was started again.
     pub(super) lives: u64,
@@ -232,7 +240,7 @@ impl Worker {
         let arrival = member.arrivals.peek_mut().filter(|arrival| arrival.0.at <= now);
         let Some(arrival) = arrival.map(std::collections::binary_heap::PeekMut::pop) else {
             member.alarm = None;
-            self.act(member, node, None, air, ledger, now, |node, out| node.handle_timeout(now, out));
+            self.act(member, node, None, air, ledger, now, |actor, out| actor.handle_timeout(now, out));
             return;
         };
         let Reverse(Arrival { from, mut datagram, .. }) = arrival;
@@ -241,8 +249,8 @@ impl Worker {
             ledger.arrive(data);
         }
         if member.alive {
-            self.act(member, node, data, air, ledger.as_deref_mut(), now, |node, out| {
-                node.handle_datagram(underlay(from), &mut datagram, now, out);
+            self.act(member, node, data, air, ledger.as_deref_mut(), now, |actor, out| {
+                actor.handle_datagram(underlay(from), &mut datagram, now, out);
             });
         } else if let Some(ledger) = ledger.as_deref_mut() {
             ledger.lose(data);
@@ -265,24 +273,25 @@ impl Worker {
         air: &Air,
         ledger: Option<&mut Ledger>,
         now: Time,
-        act: impl FnOnce(&mut Node<PlainEngine>, &mut Output),
+        act: impl FnOnce(&mut Actor, &mut Output),
     ) {
         let ledger = ledger.unwrap_or(&mut self.quiet);
         let out = &mut self.out;
-        let discarded = member.node.data.counters().total();
-        let before = Arc::as_ptr(member.node.data.fib());
-        act(&mut member.node, out);
-        if Arc::as_ptr(member.node.data.fib()) != before {
+        let discarded = member.actor.data().counters().total();
+        let before = Arc::as_ptr(member.actor.data().fib());
+        act(&mut member.actor, out);
+        if Arc::as_ptr(member.actor.data().fib()) != before {
             self.rerouted = self.rerouted.max(now);
         }
-        let discards = member.node.data.counters().total() - discarded;
+        let discards = member.actor.data().counters().total() - discarded;
+        let is_node = matches!(member.actor, Actor::Node(_));
         ledger.account(now, node, data, discards, out);
         for transmit in out.udp.transmits() {
             let Some(to) = number(transmit.to) else { continue };
             let edge = air.edge(node, to).filter(|edge| !air.cut.contains(edge));
             for datagram in transmit.datagrams() {
-                self.carried.0 += 1;
-                self.carried.1 += datagram.len() as u64;
+                self.carried.0 += u64::from(is_node);
+                self.carried.1 += u64::from(is_node) * datagram.len() as u64;
                 let data = engine::plaintext(datagram).and_then(data_number);
                 let arrivals = member.send(node, datagram, edge.is_some(), &air.weather, now);
                 if arrivals.is_empty() {
@@ -294,14 +303,14 @@ impl Worker {
             }
         }
         out.clear();
-        while let Some(notice) = member.node.poll_notice() {
+        while let Some(notice) = member.actor.poll_notice() {
             match notice {
                 Notice::RouterIdChanged(draw) => member.draw = draw,
                 Notice::ShutdownComplete => member.kill(),
                 _ => {}
             }
         }
-        member.alarm = member.node.poll_timeout().filter(|_| member.alive).map(|(at, _)| at.max(now));
+        member.alarm = member.actor.poll_timeout().filter(|_| member.alive).map(|(at, _)| at.max(now));
     }
 
     /// Puts what was sent where it will arrive, and what was wrong into the books.
@@ -313,11 +322,69 @@ impl Worker {
     }
 }
 
+impl Actor {
+    fn node(&self) -> &Node<PlainEngine> {
+        match self {
+            Self::Node(node) => node,
+            Self::Gateway(_) => panic!("a gateway is no production node"),
+        }
+    }
+
+    pub(super) fn node_mut(&mut self) -> &mut Node<PlainEngine> {
+        match self {
+            Self::Node(node) => node,
+            Self::Gateway(_) => panic!("a gateway is no production node"),
+        }
+    }
+
+    pub(super) fn gateway_mut(&mut self) -> &mut Gateway {
+        match self {
+            Self::Node(_) => panic!("a production node is no gateway"),
+            Self::Gateway(gateway) => gateway,
+        }
+    }
+
+    fn data(&self) -> &Dataplane<PlainEngine> {
+        match self {
+            Self::Node(node) => &node.data,
+            Self::Gateway(gateway) => &gateway.data,
+        }
+    }
+
+    fn handle_datagram(&mut self, from: SocketAddr, datagram: &mut [u8], now: Time, out: &mut Output) {
+        match self {
+            Self::Node(node) => node.handle_datagram(from, datagram, now, out),
+            Self::Gateway(gateway) => gateway.handle_datagram(from, datagram, now, out),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time, out: &mut Output) {
+        match self {
+            Self::Node(node) => node.handle_timeout(now, out),
+            Self::Gateway(gateway) => gateway.handle_timeout(now, out),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        match self {
+            Self::Node(node) => node.poll_timeout(),
+            Self::Gateway(gateway) => gateway.poll_timeout(),
+        }
+    }
+
+    fn poll_notice(&mut self) -> Option<Notice> {
+        match self {
+            Self::Node(node) => node.poll_notice(),
+            Self::Gateway(_) => None,
+        }
+    }
+}
+
 impl Member {
-    pub(super) fn new(identity: Identity, node: Node<PlainEngine>, seed: u64) -> Self {
+    pub(super) fn new(identity: Identity, actor: Actor, seed: u64) -> Self {
         Self {
             identity,
-            node,
+            actor,
             alive: true,
             lives: 0,
             draw: 0,
@@ -330,10 +397,22 @@ impl Member {
 
     /// Another life: what is on its way to the node still arrives.
     pub(super) fn begin_again(&mut self, node: Node<PlainEngine>) {
-        self.node = node;
+        self.actor = Actor::Node(Box::new(node));
         self.alive = true;
         self.alarm = None;
         self.lives += 1;
+    }
+
+    /// The production node.
+    pub(super) fn node(&self) -> &Node<PlainEngine> {
+        self.actor.node()
+    }
+
+    pub(super) fn gateway(&self) -> Option<&Gateway> {
+        match &self.actor {
+            Actor::Gateway(gateway) => Some(gateway),
+            Actor::Node(_) => None,
+        }
     }
 
     pub(super) fn kill(&mut self) {

@@ -266,6 +266,12 @@ impl Lsa {
         &self.body
     }
 
+    /// Takes an equal body in place of its own, which then need not be kept.
+    pub(super) fn share_body(&mut self, body: &Arc<[u8]>) {
+        debug_assert_eq!(self.body, *body);
+        self.body = Arc::clone(body);
+    }
+
     /// RFC 2328 section 12.1.7.
     #[must_use]
     pub fn checksum_is_valid(&self) -> bool {

@@ -2,8 +2,12 @@
 //!
 //! One database holds all three flooding scopes of RFC 5340 section 4.5.3; an LSA of link scope carries its link in its
 //! [`LsaRef`]. An age is never counted up: it is the age on arrival plus the time since then.
+//!
+//! A body is kept as the bytes it came in, and read when somebody wants to know what it says: that is once for nearly all of
+//! them, and what is read takes more room than the bytes.
 
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -15,12 +19,14 @@ use super::lsa::{Body, LsType, Lsa, LsaHeader, LsaKey, Scope};
 use super::mix::Mix;
 use super::origin;
 
-/// 10,000 routers with a Router-LSA, a prefix LSA, a name, an agent record, and as much again to spare.
+/// 10,000 mesh nodes with six each - links, prefixes, a name, an agent record, two signed lists - and a third to spare. Such
+/// an area takes 37 MB, with the graph, the routes and all else; one of 10,000 stock routers with two LSAs each takes 14 MB.
 pub(super) const MAX_LSAS: usize = 80_000;
 /// A mesh node has about six. A stock router with many networks behind it stays below this; one neighbour that invents
 /// LSAs cannot push out the others.
 pub(super) const MAX_LSAS_PER_ROUTER: usize = 1_000;
-/// An average of 800 bytes for each of [`MAX_LSAS`], twice what a mesh node's LSAs have.
+/// An average of 800 bytes for each of [`MAX_LSAS`]. A mesh node of eight links has 720 in all its six; but records may be five
+/// times as long, and stock routers' LSAs longer than that.
 pub(super) const MAX_BYTES: usize = 64 << 20;
 
 /// Bytes of one router: what [`MAX_LSAS_PER_ROUTER`] of full size take.
@@ -94,7 +100,6 @@ impl Hash for LsaRef {
 #[derive(Debug)]
 pub(super) struct Entry {
     lsa: Lsa,
-    pub(super) body: Body,
     /// Age in seconds at `installed`, with the DoNotAge bit.
     age: u16,
     pub(super) installed: Time,
@@ -138,6 +143,12 @@ impl Entry {
 
     pub(super) const fn lsa(&self) -> &Lsa {
         &self.lsa
+    }
+
+    /// What it says. A body we cannot read is still kept and flooded: to drop it would wedge the adjacency with a neighbour
+    /// that stored it, and leave the decision to who happens to sit where.
+    pub(super) fn read(&self) -> Body {
+        Body::decode(self.lsa.header.key.ls_type, self.lsa.body()).unwrap_or(Body::Opaque)
     }
 
     /// The next moment to look at it: MaxAge, or the next multiple of CheckAge.
@@ -193,11 +204,12 @@ impl Share {
 }
 
 /// All entries. Flooding looks an LSA up for each copy that comes or goes, and in a large database each level of a tree is
-/// a wait for memory; so a tree only keeps the order.
+/// a wait for memory; so a tree only keeps the order. The table has up to twice as many places as there are entries, so it
+/// holds pointers.
 #[derive(Debug, Default)]
 struct Entries {
     /// Only looked up, never iterated.
-    map: HashMap<LsaRef, Entry, Mix>,
+    map: HashMap<LsaRef, Box<Entry>, Mix>,
     order: BTreeSet<LsaRef>,
 }
 
@@ -207,33 +219,36 @@ impl Entries {
     }
 
     fn get(&self, at: &LsaRef) -> Option<&Entry> {
-        self.map.get(at)
+        self.map.get(at).map(|entry| &**entry)
     }
 
     fn get_mut(&mut self, at: &LsaRef) -> Option<&mut Entry> {
-        self.map.get_mut(at)
+        self.map.get_mut(at).map(|entry| &mut **entry)
     }
 
     fn insert(&mut self, at: LsaRef, entry: Entry) -> Option<Entry> {
-        let old = self.map.insert(at, entry);
-        if old.is_none() {
-            self.order.insert(at);
+        match self.map.entry(at) {
+            Occupied(mut place) => Some(std::mem::replace(&mut **place.get_mut(), entry)),
+            Vacant(place) => {
+                place.insert(Box::new(entry));
+                self.order.insert(at);
+                None
+            }
         }
-        old
     }
 
     fn remove(&mut self, at: &LsaRef) -> Option<Entry> {
         let entry = self.map.remove(at)?;
         self.order.remove(at);
-        Some(entry)
+        Some(*entry)
     }
 
     fn iter(&self) -> impl Iterator<Item = (&LsaRef, &Entry)> {
-        self.order.iter().filter_map(|at| Some((at, self.map.get(at)?)))
+        self.order.iter().filter_map(|at| Some((at, self.get(at)?)))
     }
 
     fn range(&self, first: LsaRef, last: LsaRef) -> impl Iterator<Item = (&LsaRef, &Entry)> {
-        self.order.range(first..=last).filter_map(|at| Some((at, self.map.get(at)?)))
+        self.order.range(first..=last).filter_map(|at| Some((at, self.get(at)?)))
     }
 }
 
@@ -343,31 +358,26 @@ impl Lsdb {
     }
 
     /// RFC 2328 section 13.2. The instance replaces any other.
-    pub(super) fn install(&mut self, at: LsaRef, lsa: Lsa, flooded: bool, now: Time) -> Change {
+    pub(super) fn install(&mut self, at: LsaRef, mut lsa: Lsa, flooded: bool, now: Time) -> Change {
         let age = match lsa.header.age() {
             MAX_AGE => MAX_AGE,
             age => age | lsa.header.raw_age & DO_NOT_AGE,
         };
-        // The old instance is replaced where it is: the tree of the database stays as it is at a refresh.
-        let old = self.entries.get_mut(&at).map(|old| {
-            let same = old.lsa.body() == lsa.body();
-            (old.is_max_age(now), same.then(|| std::mem::replace(&mut old.body, Body::Opaque)))
-        });
-        let was_max_age = old.as_ref().is_none_or(|(was_max_age, _)| *was_max_age);
-        let (body, same) = match old {
-            // An unchanged body need not be read again; the refresh of a large database is almost only that.
-            Some((_, Some(body))) => (body, true),
-            // A body we cannot read is still kept and flooded. To drop it would wedge the adjacency with a neighbour
-            // that stored it, and leave the decision to who happens to sit where.
-            _ => (Body::decode(at.key.ls_type, lsa.body()).unwrap_or(Body::Opaque), false),
-        };
+        let old = self.entries.get(&at);
+        let was_max_age = old.is_none_or(|old| old.is_max_age(now));
+        // Whoever keeps a body beside the database keeps the one that is in it, also after a refresh.
+        let kept = old.map(|old| old.lsa.body()).filter(|body| *body == lsa.body());
+        let same = kept.is_some();
+        if let Some(body) = kept {
+            lsa.share_body(body);
+        }
         let unusable = was_max_age && age == MAX_AGE;
         let change = if unusable || same && was_max_age == (age == MAX_AGE) {
             Change::None
         } else {
             change_of(at.key.ls_type)
         };
-        let mut entry = Entry { lsa, body, age, installed: now, flooded, sent_back: None, deadline: now };
+        let mut entry = Entry { lsa, age, installed: now, flooded, sent_back: None, deadline: now };
         if age < MAX_AGE {
             entry.deadline = entry.next_deadline(now);
         }

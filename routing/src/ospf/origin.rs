@@ -180,6 +180,7 @@ struct SignedRouter {
 #[derive(Debug)]
 struct Part {
     signed: SignedTopology,
+    /// The same as in the database, while it holds them.
     bytes: Arc<[u8]>,
     since: Time,
 }
@@ -188,9 +189,16 @@ struct Part {
 #[derive(Debug)]
 struct Verified {
     digest: [u8; molt_mesh::record::DIGEST_LEN],
-    body: Body,
+    /// The same bytes as in the database, while it holds them.
+    body: Arc<[u8]>,
     /// Since when the database holds something else, or nothing.
     missing: Option<Time>,
+}
+
+impl Verified {
+    fn read(&self, ls_type: LsType) -> Body {
+        Body::decode(ls_type, &self.body).unwrap_or(Body::Opaque)
+    }
 }
 
 /// What is known of a change of the database.
@@ -206,7 +214,8 @@ struct Touched {
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     pub(super) member: Option<Member>,
-    routers: BTreeMap<RouterId, SignedRouter>,
+    /// Pointers, because the places of a tree are never all taken.
+    routers: BTreeMap<RouterId, Box<SignedRouter>>,
     grants: Grants,
     /// LSAs that changed since the last [`Self::reconcile`], in the order in which they did.
     touched: Vec<(LsaKey, Touched)>,
@@ -415,7 +424,7 @@ impl Origins {
             unverified.verify(&*member.verifier)
         };
         let record = match Unverified::decode(bytes).and_then(fits) {
-            Ok(record) => record,
+            Ok(record) => record.sharing(bytes),
             Err(reject) => {
                 self.miss_record(router, now);
                 self.tell(Cause::ForgedRecord, key, link, &reject.to_string(), now);
@@ -461,7 +470,7 @@ impl Origins {
             deadline,
             expired: false,
         };
-        self.routers.insert(router, signed);
+        self.routers.insert(router, Box::new(signed));
         true
     }
 
@@ -536,7 +545,7 @@ impl Origins {
                         let valid = read.iter().flatten();
                         self.grants.set(router, key.id, valid.map(|it| *it.grant()).collect());
                     }
-                    Verified { digest: lsa.digest, body: entry.body.clone(), missing: None }
+                    Verified { digest: lsa.digest, body: Arc::clone(entry.lsa().body()), missing: None }
                 }
                 (Some(known), None) => Verified { missing: known.missing.or(Some(now)), ..known },
                 (None, None) => continue,

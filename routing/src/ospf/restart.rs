@@ -65,7 +65,7 @@ impl Ospf {
             self.stop_helping(link, "the restart is over", now);
             return;
         }
-        let Body::Grace(grace) = entry.body else { return };
+        let Body::Grace(grace) = entry.read() else { return };
         // Longer would outlive the LSAs that are to be kept (RFC 3623 appendix B).
         let period = grace.period().min(LS_REFRESH_TIME);
         let left = period.saturating_sub(Duration::from_secs(entry.age(now).into()));
@@ -278,8 +278,8 @@ impl Ospf {
     pub(super) fn router_links(&self, router: RouterId, now: Time) -> Option<Vec<RouterLink>> {
         let mut links: Option<Vec<RouterLink>> = None;
         for (_, entry) in self.lsdb.of_router(LsType::ROUTER, router).filter(|(_, it)| !it.is_max_age(now)) {
-            if let Body::Router(lsa) = &entry.body {
-                let to_routers = lsa.links.iter().filter(|link| link.kind == link_type::POINT_TO_POINT);
+            if let Body::Router(lsa) = entry.read() {
+                let to_routers = lsa.links.into_iter().filter(|link| link.kind == link_type::POINT_TO_POINT);
                 links.get_or_insert_default().extend(to_routers);
             }
         }

@@ -307,7 +307,7 @@ impl Ospf {
         let lsas = self.lsdb.iter().map(|(at, entry)| LsaView {
             link: at.link,
             header: entry.header(now),
-            body: entry.body.clone(),
+            body: entry.read(),
         });
         DatabaseView {
             lsas: lsas.collect(),

@@ -22,7 +22,7 @@ use molt_routing::ospf::{LinkConfig, Ospf, State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-use super::{Area, Bench, COST, Figure, ms, pick_far_link};
+use super::{Area, Bench, COST, Figure, ms, pick_far_link, set_cost};
 
 const INTERFACE: &str = "area0";
 const MTU: u16 = 1280;
@@ -64,7 +64,7 @@ struct Live<'a> {
 /// What `role` needs for an area the bench already holds. `rounds` changes of a far link's cost are passed on.
 #[expect(clippy::disallowed_methods, reason = "a bench measures")]
 pub(crate) fn column(role: Role, bench: &mut Bench, area: &mut Area, rounds: usize) -> Result<Vec<Figure>> {
-    let routers = area.links.len();
+    let routers = area.size();
     let namespace = Namespace::new("beside")?;
     let (_, device_mtu) = DEVICE_MTU.into_iter().find(|(of, _)| *of == role).context("a stock router")?;
     let tun = namespace.enter(|| {
@@ -126,11 +126,10 @@ pub(crate) fn column(role: Role, bench: &mut Bench, area: &mut Area, rounds: usi
         if round % 2 == 0 {
             far = pick_far_link(&mut rng, area);
         }
-        let (router, at) = far;
-        area.links[router][at].1 = if round % 2 == 0 { 2 * COST } else { COST };
-        let lsa = area.router_lsa(router);
+        let (router, to) = far;
+        set_cost(area, router, to, if round % 2 == 0 { 2 * COST } else { COST })?;
         live.advance();
-        live.bench.say(lsa)?;
+        live.bench.say(area.links_lsas(router))?;
         live.run_for(PACE)?;
     }
     let after = usage(&daemon)?;

@@ -4,43 +4,43 @@
 //! routing [--json] [--rounds N] [--beside] [SIZE ...]
 //! ```
 //!
-//! The area is a random graph of degree 8; each router says a Router-LSA and one /128. The measured router is node 0, and
-//! its neighbours are played by a script that speaks to it in packets, so every figure includes decoding, checksums, the
-//! database and flooding as they are in production. With `--beside`, as root, FRR and BIRD get the same area: see [`beside`].
+//! The area is a random graph of degree 8, once of routers that say a Router-LSA and one /128 as stock routers do, and once
+//! of production nodes, which sign what they say: six LSAs each. The measured router is node 0; among nodes that sign it is one
+//! of them and checks every signature. Its neighbours are played by a script that speaks to it in packets, so every figure
+//! includes decoding, checksums, the database and flooding as they are in production. With `--beside`, as root, FRR and BIRD
+//! get the area that signs nothing, too: see [`beside`].
 #![expect(unsafe_code, reason = "a global allocator is unsafe by its interface")]
 
 mod beside;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 use std::net::Ipv6Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use molt_lab::area::{Area, COST};
 use molt_lab::mesh::Role;
+use molt_lab::script::{Neighbor, Offers};
 use molt_lab::topology::Topology;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
-use molt_mesh::{LinkId, MESH_PREFIX, Prefix, RouterId, Target, Time};
-use molt_routing::ospf::consts::{description, link_type, options};
-use molt_routing::ospf::lsa::{
-    IntraAreaPrefixLsa, LsType, Lsa, LsaHeader, LsaKey, LsaPrefix, RouterLink, RouterLsa,
-};
-use molt_routing::ospf::packet::{Description, Hello, PacketBody};
+use molt_mesh::sign::{SIGNATURE_LEN, Strict, Verifier};
+use molt_mesh::{Identity, IdentityKey, LinkId, Prefix, RouterId, Seed, Target, Time};
+use molt_routing::ospf::lsa::Lsa;
+use molt_routing::ospf::origin::Member;
+use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::view::SpfTrigger;
 use molt_routing::ospf::{Config, LinkConfig, Ospf, Output, Packet, RestartHelper, State};
 use serde_json::{Value, json};
 
 const DEGREE: usize = 8;
-const COST: u16 = 10;
-/// What a packet of 1280 bytes holds: LSA headers in a description, keys in a request, bytes of LSAs in an update.
-const HEADERS: usize = 60;
-const KEYS: usize = 102;
-const ROOM: usize = 1280 - 40 - 16 - 4;
+/// The time of day at which the area is measured: some day in 2027.
+const UNIX_MS: u64 = 1_800_000_000_000;
 /// After so much quiet the next event is calculated at once (RFC 8405).
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -75,7 +75,24 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Measures one OSPFv3 router in areas of growing size
+/// Nanoseconds spent on signatures.
+static CHECKING: AtomicU64 = AtomicU64::new(0);
+
+/// [`Strict`], with a look at the clock.
+#[derive(Debug)]
+struct Timed;
+
+impl Verifier for Timed {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures")]
+    fn verify(&self, key: &IdentityKey, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+        let start = Instant::now();
+        let valid = Strict.verify(key, message, signature);
+        CHECKING.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        valid
+    }
+}
+
+/// Measures one OSPFv3 router in areas of growing size, of routers that sign nothing and of nodes that do
 #[derive(Parser)]
 #[command(name = "routing", max_term_width = 110)]
 struct Options {
@@ -107,19 +124,21 @@ fn measure(options: &Options) -> Result<()> {
     let sizes = if options.sizes.is_empty() { vec![100, 1_000, 10_000] } else { options.sizes.clone() };
     let mut tables: Vec<(&str, Vec<Column>)> = Vec::new();
     let progress = |who: &str, routers| eprintln!("routing: {who}, {routers} routers");
-    let mut ours = Vec::new();
-    for &routers in &sizes {
-        progress("molt", routers);
-        ours.push((routers, column(routers, options.rounds)?));
+    for (name, signed) in [("molt", false), ("molt, signed", true)] {
+        let mut ours = Vec::new();
+        for &routers in &sizes {
+            progress(name, routers);
+            ours.push((routers, column(routers, signed, options.rounds)?));
+        }
+        tables.push((name, ours));
     }
-    tables.push(("molt", ours));
     let daemons: &[(&str, Role)] =
         if options.beside { &[("FRR", Role::Frr), ("BIRD", Role::Bird)] } else { &[] };
     for &(name, role) in daemons {
         let mut theirs = Vec::new();
         for &routers in &sizes {
             progress(name, routers);
-            let (mut area, mut bench) = settled(routers)?.1;
+            let (mut area, mut bench) = settled(routers, false)?.1;
             theirs.push((routers, beside::column(role, &mut bench, &mut area, options.rounds.min(20))?));
         }
         tables.push((name, theirs));
@@ -133,7 +152,7 @@ fn measure(options: &Options) -> Result<()> {
                 json!({ "router": name, "routers": routers, "figures": figures })
             })
             .collect();
-        println!("{}", json!({ "version": 2, "measurements": measurements }));
+        println!("{}", json!({ "version": 3, "measurements": measurements }));
         return Ok(());
     }
     for (name, columns) in &tables {
@@ -163,14 +182,34 @@ type Figure = (&'static str, &'static str, f64);
 /// What was measured in an area of so many routers.
 type Column = (usize, Vec<Figure>);
 
+/// A random area, in which node 0 has the highest id, and so is the master of every exchange.
+fn area(routers: usize, signed: bool) -> Result<Area> {
+    let topology = Topology::random(routers, DEGREE, 1);
+    if !signed {
+        return Ok(Area::unsigned(&topology));
+    }
+    let identity = |router: usize| {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&router.to_le_bytes());
+        Seed::from_bytes(seed).identity()
+    };
+    let mut identities: Vec<Identity> = (0..routers).map(identity).collect();
+    identities.sort_by_cached_key(|identity| std::cmp::Reverse(identity.router_id(0)));
+    let differ = |pair: &[Identity]| pair[0].router_id(0) != pair[1].router_id(0);
+    ensure!(identities.windows(2).all(differ), "two routers drew the same id");
+    Ok(Area::signed(&topology, identities, UNIX_MS))
+}
+
 /// A router that has taken in the whole of an area, and how long it was busy with that.
-fn settled(routers: usize) -> Result<(Duration, (Area, Bench))> {
-    let mut area = Area::random(routers);
+fn settled(routers: usize, signed: bool) -> Result<(Duration, (Area, Bench))> {
+    let mut area = area(routers, signed)?;
     let mut bench = Bench::new(&area);
     // All LSAs come from the first neighbour; the others find nothing to ask for.
-    bench.neighbors[0].offers = area.lsas();
+    for lsa in (1..routers).flat_map(|router| area.lsas(router)) {
+        bench.offers.say(lsa, bench.now);
+    }
     let taken_in = bench.connect(0)?;
-    bench.neighbors[0].offers = Vec::new();
+    bench.offers.clear();
     for neighbor in 1..bench.neighbors.len() {
         bench.connect(neighbor)?;
     }
@@ -181,11 +220,16 @@ fn settled(routers: usize) -> Result<(Duration, (Area, Bench))> {
 
 /// All figures of one size.
 #[expect(clippy::disallowed_methods, reason = "a bench measures")]
-fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
+fn column(routers: usize, signed: bool, rounds: usize) -> Result<Vec<Figure>> {
     let mut rng = fastrand::Rng::with_seed(routers as u64);
     let mut figures = Vec::new();
-    let (taken_in, (mut area, mut bench)) = settled(routers)?;
+    CHECKING.store(0, Ordering::Relaxed);
+    let (taken_in, (mut area, mut bench)) = settled(routers, signed)?;
     figures.push(("take in the database, CPU", "ms", ms(taken_in)));
+    if signed {
+        let checking = Duration::from_nanos(CHECKING.load(Ordering::Relaxed));
+        figures.push(("of that, signatures", "ms", ms(checking)));
+    }
 
     let mut full = Vec::new();
     let mut link = bench.link_config(0);
@@ -198,49 +242,47 @@ fn column(routers: usize, rounds: usize) -> Result<Vec<Figure>> {
 
     // Costs and prefixes alternate between two values, so the area is in the end what it was.
     let mut far = Vec::new();
-    let (mut router, mut at) = (0, 0);
+    let (mut router, mut to) = (0, 0);
     for round in 0..rounds {
         if round % 2 == 0 {
-            (router, at) = pick_far_link(&mut rng, &area);
+            (router, to) = pick_far_link(&mut rng, &area);
         }
-        area.links[router][at].1 = if round % 2 == 0 { 2 * COST } else { COST };
-        let lsa = area.router_lsa(router);
-        bench.say(lsa)?;
+        set_cost(&mut area, router, to, if round % 2 == 0 { 2 * COST } else { COST })?;
+        bench.say(area.links_lsas(router))?;
         far.push(bench.calculation()?.0);
     }
     percentiles("full run, a far link's cost", &mut far, &mut figures);
 
     let (mut prefix, mut receipt) = (Vec::new(), Vec::new());
+    let mut gone = Vec::new();
     for round in 0..rounds {
         if round % 2 == 0 {
             router = rng.usize(1..routers);
-            area.prefixes[router].push(random_host(&mut rng));
-        } else {
-            area.prefixes[router].pop();
         }
-        let lsa = area.prefix_lsa(router);
-        receipt.push(bench.say(lsa)?);
+        std::mem::swap(area.prefixes_mut(router), &mut gone);
+        receipt.push(bench.say(area.prefix_lsas(router))?);
         let (took, trigger) = bench.calculation()?;
         ensure!(matches!(trigger, SpfTrigger::Lsa(_)), "{trigger:?}");
         prefix.push(took);
     }
     percentiles("run for one prefix that comes or goes", &mut prefix, &mut figures);
-    percentiles("receive and flood its LSA", &mut receipt, &mut figures);
+    percentiles("receive and flood what says so", &mut receipt, &mut figures);
 
     let hand_over = {
         let last = bench.neighbors.len();
-        bench.add_neighbor(RouterId(0x7f00_0000), 1);
-        bench.neighbors[last].hungry = true;
+        bench.add_neighbor(Neighbor::new(RouterId(0x0100_0000), 1).hungry());
         let took = bench.connect(last)?;
-        let received = bench.neighbors[last].received;
-        ensure!(received >= 2 * routers, "{received} LSAs were handed over");
+        let received = bench.neighbors[last].script.received();
+        let each = if signed { 6 } else { 2 };
+        ensure!(received >= each * routers, "{received} LSAs were handed over");
         took
     };
     figures.push(("hand the database to a new neighbour, CPU", "ms", ms(hand_over)));
 
     let mut lookups = Vec::new();
     let fib = Arc::clone(bench.ospf.fib());
-    let hosts: Vec<Ipv6Addr> = area.prefixes.iter().flatten().map(Prefix::addr).collect();
+    let hosts: Vec<Ipv6Addr> =
+        (0..routers).flat_map(|router| area.prefixes(router)).map(Prefix::addr).collect();
     let picks: Vec<Ipv6Addr> =
         std::iter::repeat_with(|| hosts[rng.usize(..hosts.len())]).take(100_000).collect();
     for _ in 0..21 {
@@ -273,177 +315,32 @@ fn percentiles(name: &'static str, times: &mut [Duration], figures: &mut Vec<Fig
     figures.push((name, "us p99", at(99)));
 }
 
-/// A router other than the measured one, and one of its links.
+/// A router other than the measured one, and one of its neighbours.
 fn pick_far_link(rng: &mut fastrand::Rng, area: &Area) -> (usize, usize) {
-    let router = rng.usize(1..area.links.len());
-    (router, rng.usize(..area.links[router].len()))
+    let router = rng.usize(1..area.size());
+    let links = area.links(router);
+    (router, links[rng.usize(..links.len())].to)
 }
 
-fn random_host(rng: &mut fastrand::Rng) -> Prefix {
-    Prefix::host(Ipv6Addr::from_bits(MESH_PREFIX.addr().to_bits() | rng.u128(..) >> 48))
+fn set_cost(area: &mut Area, from: usize, to: usize, cost: u16) -> Result<()> {
+    let link = area.links_mut(from).iter_mut().find(|link| link.to == to);
+    link.context("a link of the area")?.cost = cost;
+    Ok(())
 }
 
-/// What the routers of the area say.
-struct Area {
-    /// Neighbour and cost for each link of each router.
-    links: Vec<Vec<(usize, u16)>>,
-    prefixes: Vec<Vec<Prefix>>,
-    seq: i32,
-}
-
-impl Area {
-    fn random(routers: usize) -> Self {
-        let topology = Topology::random(routers, DEGREE, 1);
-        let mut rng = fastrand::Rng::with_seed(2);
-        let mut links = vec![Vec::new(); routers];
-        for (a, b) in topology.links {
-            links[a].push((b, COST));
-            links[b].push((a, COST));
-        }
-        Self { links, prefixes: (0..routers).map(|_| vec![random_host(&mut rng)]).collect(), seq: 1 }
-    }
-
-    /// Node 0 has the highest id, and so is the master of every exchange.
-    fn router_id(router: usize) -> RouterId {
-        RouterId(if router == 0 { u32::MAX } else { router as u32 })
-    }
-
-    fn lsas(&mut self) -> Vec<Lsa> {
-        let routers = 1..self.links.len();
-        routers.flat_map(|router| [self.router_lsa(router), self.prefix_lsa(router)]).collect()
-    }
-
-    fn router_lsa(&mut self, router: usize) -> Lsa {
-        let links = (1..).zip(&self.links[router]).map(|(interface, (to, metric))| RouterLink {
-            kind: link_type::POINT_TO_POINT,
-            metric: *metric,
-            interface,
-            neighbor_interface: self.interface(*to, router),
-            neighbor: Self::router_id(*to),
-        });
-        let body = RouterLsa { bits: 0, options: options::ROUTER, links: links.collect() }.encode();
-        self.lsa(LsType::ROUTER, router, body)
-    }
-
-    /// Interface ID of the link from one router to another. FRR and BIRD look whether both ends say the same.
-    fn interface(&self, from: usize, to: usize) -> u32 {
-        let links = self.links.get(from).map_or(&[][..], Vec::as_slice);
-        links.iter().zip(1..).find(|((far, _), _)| *far == to).map_or(1, |(_, interface)| interface)
-    }
-
-    fn prefix_lsa(&mut self, router: usize) -> Lsa {
-        let referenced = LsaKey { ls_type: LsType::ROUTER, router: Self::router_id(router), id: 0 };
-        let prefixes = self.prefixes[router].iter().map(|prefix| LsaPrefix::own(*prefix)).collect();
-        let body = IntraAreaPrefixLsa { referenced, prefixes }.encode();
-        self.lsa(LsType::INTRA_AREA_PREFIX, router, body)
-    }
-
-    fn lsa(&mut self, ls_type: LsType, router: usize, body: Vec<u8>) -> Lsa {
-        self.seq += 1;
-        Lsa::new(LsaKey { ls_type, router: Self::router_id(router), id: 0 }, self.seq, 1, body.into())
-    }
-}
-
-/// A neighbour that follows a script.
-struct Neighbor {
-    router: RouterId,
+/// One of those around the router.
+struct Around {
+    script: Neighbor,
     link: LinkId,
-    /// Its Interface ID.
-    interface: u32,
     local: Ipv6Addr,
-    /// What it describes in the exchange.
-    offers: Vec<Lsa>,
-    described: usize,
-    /// Whether it asks for everything the router has.
-    hungry: bool,
-    wanted: VecDeque<LsaKey>,
-    /// The part of the last request that has not arrived.
-    asked: BTreeSet<LsaKey>,
-    received: usize,
-}
-
-impl Neighbor {
-    /// What it says to a packet.
-    fn answer(&mut self, me: RouterId, body: PacketBody) -> Vec<PacketBody> {
-        match body {
-            PacketBody::Hello(_) => vec![self.hello(me)],
-            PacketBody::Description(received) => {
-                if self.hungry {
-                    self.wanted.extend(received.headers.iter().map(|header| header.key));
-                }
-                let next = self.offers.get(self.described..).unwrap_or_default();
-                let headers: Vec<LsaHeader> = next.iter().take(HEADERS).map(|lsa| lsa.header).collect();
-                self.described += headers.len();
-                let flags = if self.described < self.offers.len() { description::M } else { 0 };
-                let answer =
-                    Description { options: options::ROUTER, mtu: 1280, flags, seq: received.seq, headers };
-                let mut answers = vec![PacketBody::Description(answer)];
-                if received.flags & description::M == 0 && flags == 0 {
-                    answers.extend(self.ask());
-                }
-                answers
-            }
-            PacketBody::Request(keys) => self.updates(&keys),
-            PacketBody::Update(lsas) => {
-                self.received += lsas.len();
-                let was_asking = !self.asked.is_empty();
-                lsas.iter().for_each(|lsa| {
-                    self.asked.remove(&lsa.header.key);
-                });
-                let mut answers = vec![PacketBody::Ack(lsas.iter().map(|lsa| lsa.header).collect())];
-                // The next request follows the last LSA of the one before.
-                if was_asking && self.asked.is_empty() {
-                    answers.extend(self.ask());
-                }
-                answers
-            }
-            PacketBody::Ack(_) => Vec::new(),
-        }
-    }
-
-    fn hello(&self, me: RouterId) -> PacketBody {
-        PacketBody::Hello(Hello {
-            interface: self.interface,
-            priority: 1,
-            options: options::ROUTER,
-            hello_interval: 10,
-            dead_interval: 40,
-            designated: RouterId(0),
-            backup: RouterId(0),
-            neighbors: vec![me],
-        })
-    }
-
-    fn ask(&mut self) -> Option<PacketBody> {
-        let keys: Vec<LsaKey> = (0..KEYS).map_while(|_| self.wanted.pop_front()).collect();
-        self.asked.extend(&keys);
-        (!keys.is_empty()).then_some(PacketBody::Request(keys))
-    }
-
-    fn updates(&self, keys: &[LsaKey]) -> Vec<PacketBody> {
-        // Asked for in the order of their keys, which is not that of `offers`.
-        let mut packets = vec![Vec::new()];
-        let mut used = 0;
-        for key in keys {
-            let at = 2 * (key.router.0 as usize - 1) + usize::from(key.ls_type != LsType::ROUTER);
-            let Some(lsa) = self.offers.get(at) else { continue };
-            used += usize::from(lsa.header.length);
-            if used > ROOM {
-                packets.push(Vec::new());
-                used = lsa.header.length.into();
-            }
-            if let Some(packet) = packets.last_mut() {
-                packet.push(lsa.clone());
-            }
-        }
-        packets.into_iter().map(PacketBody::Update).collect()
-    }
 }
 
 /// The router and those around it.
 struct Bench {
     ospf: Ospf,
-    neighbors: Vec<Neighbor>,
+    neighbors: Vec<Around>,
+    /// What whoever connects describes.
+    offers: Offers,
     now: Time,
     /// Time spent inside the router.
     cpu: Duration,
@@ -454,48 +351,48 @@ struct Bench {
 
 impl Bench {
     fn new(area: &Area) -> Self {
+        let member = area.identity(0).map(|identity| Member {
+            identity: identity.clone(),
+            draw: 0,
+            unix_ms: UNIX_MS,
+            verifier: Arc::new(Timed),
+            rights: Vec::new(),
+        });
         let config = Config {
-            router_id: Area::router_id(0),
-            prefixes: area.prefixes[0].clone(),
-            hostname: None,
+            router_id: area.router_id(0),
+            prefixes: area.prefixes(0).to_vec(),
+            hostname: member.as_ref().map(|_| Area::name(0)),
             hello: Duration::from_secs(10),
             dead: Duration::from_secs(40),
             rxmt: Duration::from_secs(1),
             flood_reduction: true,
             restart_helper: RestartHelper::Strict,
-            member: None,
+            member,
             seed: 0,
         };
         let mut bench = Self {
             ospf: Ospf::new(config, Time::ZERO),
             neighbors: Vec::new(),
+            offers: Offers::default(),
             now: Time::ZERO,
             cpu: Duration::ZERO,
             inbox: VecDeque::new(),
             wire: None,
         };
-        area.links[0]
-            .iter()
-            .for_each(|(to, _)| bench.add_neighbor(Area::router_id(*to), area.interface(*to, 0)));
+        if let Some(record) = area.record(0) {
+            bench.ospf.set_record(record, bench.now);
+        }
+        for link in area.links(0) {
+            bench.add_neighbor(Neighbor::new(area.router_id(link.to), area.interface(link.to, 0)));
+        }
         bench
     }
 
-    fn add_neighbor(&mut self, router: RouterId, interface: u32) {
+    fn add_neighbor(&mut self, script: Neighbor) {
         let number = self.neighbors.len() as u32 + 1;
         let link = LinkId::new(number).expect("it is not zero");
         let local = Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(number));
-        self.neighbors.push(Neighbor {
-            router,
-            link,
-            interface,
-            local,
-            offers: Vec::new(),
-            described: 0,
-            hungry: false,
-            wanted: VecDeque::new(),
-            asked: BTreeSet::new(),
-            received: 0,
-        });
+        self.neighbors.push(Around { script, link, local });
     }
 
     fn link_config(&self, neighbor: usize) -> LinkConfig {
@@ -538,13 +435,14 @@ impl Bench {
         (result, took)
     }
 
-    /// The first neighbour floods an LSA.
-    fn say(&mut self, lsa: Lsa) -> Result<Duration> {
-        self.deliver(0, PacketBody::Update(vec![lsa]))
+    /// The first neighbour floods LSAs in one packet.
+    fn say(&mut self, lsas: Vec<Lsa>) -> Result<Duration> {
+        self.deliver(0, PacketBody::Update(lsas))
     }
 
     fn deliver(&mut self, from: usize, body: PacketBody) -> Result<Duration> {
-        let Neighbor { router, link, local, .. } = self.neighbors[from];
+        let Around { ref script, link, local } = self.neighbors[from];
+        let router = script.router();
         let bytes = Packet { router, area: 0, instance: 0, body }.encode(local, ALL_SPF_ROUTERS);
         let (result, took) =
             self.timed(|ospf, now| ospf.handle_packet(link, local, ALL_SPF_ROUTERS, 1, &bytes, now));
@@ -586,7 +484,7 @@ impl Bench {
 
     /// Lets both sides talk until they are silent.
     fn settle(&mut self) -> Result<()> {
-        let me = Area::router_id(0);
+        let me = self.ospf.router_id();
         loop {
             while let Some(output) = self.ospf.poll_output() {
                 let Output::Transmit { link, packet, .. } = output else { continue };
@@ -599,7 +497,7 @@ impl Bench {
                 let packet = ip6::Packet::new(&packet)?;
                 let body = Packet::decode(packet.payload())?.body;
                 let from = link.get() as usize - 1;
-                let answers = self.neighbors[from].answer(me, body);
+                let answers = self.neighbors[from].script.answer(me, body, &self.offers, self.now);
                 self.inbox.extend(answers.into_iter().map(|answer| (from, answer)));
             }
             let Some((from, body)) = self.inbox.pop_front() else { return Ok(()) };

@@ -14,8 +14,10 @@ use super::{Cause, Origins};
 /// LSAs per second and at once that come in the name of one router and that no signature lists: fragments and prefixes
 /// that are new, or the externals of a stock router, all at once when it is configured anew.
 const PER_ROUTER: (u32, u32) = (20, 2_000);
-/// The same for all routers together that nobody answers for. To invent a router id costs nothing.
-const UNVOUCHED: (u32, u32) = (200, 8_000);
+/// The same for all routers together that nobody answers for. To invent a router id costs nothing. But an area of 10,000
+/// that is merged with this one comes with as many records at once, and nobody answers for a router before its record is
+/// here; so it is as many as there is room for (`MAX_UNVOUCHED`).
+const UNVOUCHED: (u32, u32) = (200, 16_000);
 /// Buckets that are not full are remembered for as many routers; beyond it the common one must do.
 const REMEMBERED: usize = 4_096;
 
@@ -48,7 +50,7 @@ impl Shares {
             self.clean_at = now + CLEAN;
         }
         if self.routers.len() >= REMEMBERED && !self.routers.contains_key(&router) {
-            return vouched;
+            return true;
         }
         self.routers.entry(router).or_insert_with(|| bucket(PER_ROUTER)).take(now)
     }
@@ -103,7 +105,7 @@ mod tests {
         let mut shares = Shares::default();
         let now = Time::from_millis(1_000_000);
         let taken = (0..20_000).filter(|id| shares.take(RouterId(*id), false, now)).count();
-        assert_eq!(taken, 4_096, "as many as are remembered");
+        assert_eq!(taken, 16_000, "the common bucket, also for more than are remembered");
         let later = now + Duration::from_secs(100);
         let taken = (0..20_000).filter(|id| shares.take(RouterId(id % 4), false, later)).count();
         assert_eq!(taken, 8_000, "the common bucket and those of four routers");

@@ -102,12 +102,9 @@ impl Origins {
     }
 
     pub(super) fn tell_malformed(&mut self, touched: &[(LsaKey, Touched)], lsdb: &Lsdb, now: Time) {
-        for (key, Touched { link, .. }) in touched {
+        for (key, Touched { link, .. }) in touched.iter().filter(|(_, touched)| touched.link.is_some()) {
             let entry = lsdb.get(&LsaRef::area(*key)).filter(|entry| !entry.is_max_age(now));
-            let Some(entry) = entry.filter(|entry| entry.body == Body::Opaque) else { continue };
-            if link.is_some()
-                && let Err(error) = Body::decode(key.ls_type, entry.lsa().body())
-            {
+            if let Some(Err(error)) = entry.map(|entry| Body::decode(key.ls_type, entry.lsa().body())) {
                 self.tell(Cause::MalformedLsa, *key, *link, &error.to_string(), now);
             }
         }

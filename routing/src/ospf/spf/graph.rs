@@ -109,25 +109,22 @@ impl Hash for VertexId {
 
 impl Row {
     fn read(usable: &Usable<'_>, id: VertexId) -> Option<Self> {
-        let (ls_type, router) = match id {
-            VertexId::Network(router, _) => (LsType::NETWORK, router),
-            VertexId::Router(router) => (LsType::ROUTER, router),
+        let router = match id {
+            VertexId::Network(router, id) => {
+                let body = usable.get(&LsaKey { ls_type: LsType::NETWORK, router, id });
+                let Some(Body::Network(lsa)) = body else { return None };
+                let links = lsa.routers.iter().map(|router| (VertexId::Router(*router), 0));
+                return Some(Self { options: options::ROUTER, bits: 0, links: links.collect() });
+            }
+            VertexId::Router(router) => router,
         };
         let mut row: Option<Self> = None;
-        for (_, body) in usable.of_router(ls_type, router).filter(|(key, _)| VertexId::of(key) == Some(id)) {
-            match body {
-                Body::Network(lsa) => {
-                    let links = lsa.routers.iter().map(|router| (VertexId::Router(*router), 0));
-                    return Some(Self { options: options::ROUTER, bits: 0, links: links.collect() });
-                }
-                Body::Router(lsa) => {
-                    // RFC 5340 section 4.8.1: all fragments are one; the options are those of the lowest Link State ID.
-                    let (options, bits) = (lsa.options, lsa.bits);
-                    let row = row.get_or_insert_with(|| Self { options, bits, links: Vec::new() });
-                    row.links.extend(lsa.links.iter().filter_map(named));
-                }
-                _ => {}
-            }
+        for (_, body) in usable.of_router(LsType::ROUTER, router) {
+            let Body::Router(lsa) = body else { continue };
+            // RFC 5340 section 4.8.1: all fragments are one; the options are those of the lowest Link State ID.
+            let (options, bits) = (lsa.options, lsa.bits);
+            let row = row.get_or_insert_with(|| Self { options, bits, links: Vec::new() });
+            row.links.extend(lsa.links.iter().filter_map(named));
         }
         row
     }

@@ -106,7 +106,12 @@ impl Table {
             }
         }
         for (prefix, offer) in &reading.offers {
-            self.destinations.entry(*prefix).or_default().offers.push((key, *offer));
+            let offers = &mut self.destinations.entry(*prefix).or_default().offers;
+            if offers.is_empty() {
+                // Nearly all prefixes have one, and a vector that grows by itself begins with room for four.
+                offers.reserve_exact(1);
+            }
+            offers.push((key, *offer));
             self.dirty.insert(*prefix);
             if matches!(offer.by, By::External { forwarding: Some(_), .. }) {
                 self.forwarded.insert(*prefix);

@@ -28,7 +28,7 @@ fn router(number: u32) -> RouterId {
 fn naive(lsdb: &Lsdb, root_links: &[RootLink], now: Time) -> BTreeMap<RouterId, u32> {
     let mut lsas: BTreeMap<RouterId, (u32, Vec<RouterLink>)> = BTreeMap::new();
     for (key, entry) in lsdb.of_type(LsType::ROUTER).filter(|(_, entry)| !entry.is_max_age(now)) {
-        let Body::Router(lsa) = &entry.body else { continue };
+        let Body::Router(lsa) = entry.read() else { continue };
         lsas.entry(key.router).or_insert((lsa.options, Vec::new())).1.extend(&lsa.links);
     }
     let has_link = |from: RouterId, to: RouterId| {
@@ -155,13 +155,13 @@ impl Naive<'_> {
 
     fn to_with(&self, router: RouterId, bit: u8) -> Option<Way> {
         let mut lsas = self.lsdb.of_router(LsType::ROUTER, router).filter(|(_, it)| !it.is_max_age(self.now));
-        let Body::Router(lsa) = &lsas.next()?.1.body else { return None };
+        let Body::Router(lsa) = lsas.next()?.1.read() else { return None };
         if lsa.bits & bit != 0 { self.to(router) } else { None }
     }
 
     fn bodies(&self, ls_type: LsType) -> impl Iterator<Item = (LsaKey, Body)> {
         let fresh = self.lsdb.of_type(ls_type).filter(|(_, entry)| !entry.is_max_age(self.now));
-        fresh.map(|(key, entry)| (*key, entry.body.clone()))
+        fresh.map(|(key, entry)| (*key, entry.read()))
     }
 
     fn best<K: Ord>(ways: impl Iterator<Item = (K, Way, RouterId)>) -> Option<(K, Way, BTreeSet<RouterId>)> {
