@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use molt_contracts::chain::{ChainConfig, Deployment, HotKey, Payer, PayerConfig, Rpc, SystemClock, cli};
 use molt_contracts::wallet::Sign as _;
+use molt_mesh::MeshPrefix;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -93,15 +94,22 @@ impl Command {
 
 impl Place {
     fn chain(&self) -> anyhow::Result<ChainConfig> {
+        self.mesh_and_chain().map(|(_, chain)| chain)
+    }
+
+    fn mesh_and_chain(&self) -> anyhow::Result<(MeshPrefix, ChainConfig)> {
         let config = Config::read(&self.config)?;
-        config.chain.with_context(|| format!("{} has no table [chain]", self.config.display()))
+        let chain =
+            config.chain.with_context(|| format!("{} has no table [chain]", self.config.display()))?;
+        Ok((config.network.prefix, chain))
     }
 
     fn bind(&self, runtime: &Runtime, revoke: bool, claim: bool) -> anyhow::Result<(Value, String)> {
-        let chain = self.chain()?;
+        let (mesh, chain) = self.mesh_and_chain()?;
         let node = StateDir::open(&self.state_dir)?.load()?.identity;
         let (rpc, key) = (rpc(&chain)?, key(&chain)?);
-        let bound = cli::bind(&rpc, chain.network, &node, &key, revoke, &SystemClock::starting_now())?;
+        let clock = SystemClock::starting_now();
+        let bound = cli::bind(&rpc, chain.network, mesh, &node, &key, revoke, &clock)?;
         if claim {
             let mut payer = self.payer(runtime)?;
             runtime.block_on(payer.claim_node(node.key()))?;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use molt_mesh::port::UNDERLAY;
-use molt_mesh::{MESH_PREFIX, MeshAddr, NodePublic};
+use molt_mesh::{MeshAddr, MeshPrefix, NodePublic};
 use serde_json::Value;
 
 use super::{Neighbour, Plan, Setup, TUN};
@@ -213,7 +213,8 @@ fn toml(node: usize, peers: &[Neighbour], setup: &Setup) -> Result<String> {
         writeln!(text, "[network]\nexternal = [\"{}\"]", border::OTHER_MESH)?;
         let borders: Vec<&Neighbour> = peers.iter().filter(|peer| peer.stock).collect();
         if !borders.is_empty() {
-            writeln!(text, "[bgp]\nas = {}\nannounce = [\"{MESH_PREFIX}\"]", border::OUR_AS)?;
+            let ours = MeshPrefix::DEFAULT;
+            writeln!(text, "[bgp]\nas = {}\nannounce = [\"{ours}\"]", border::OUR_AS)?;
         }
         for peer in borders {
             writeln!(text, "[[bgp.peer]]\naddress = \"{}\"\nas = {}", peer.address, border::OTHER_AS)?;

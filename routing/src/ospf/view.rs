@@ -375,7 +375,10 @@ impl Ospf {
                     && (key.router == self.config.router_id
                         || self.origins.permits(key.router, prefix, allow, now).is_ok())
             });
-            addresses.entry(key.router).or_default().extend(own.filter_map(|it| MeshAddr::new(it.addr)));
+            addresses
+                .entry(key.router)
+                .or_default()
+                .extend(own.filter_map(|it| self.config.mesh.address(it.addr)));
         }
         addresses
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use molt_mesh::Prefix;
+use molt_mesh::{MeshPrefix, Prefix, RouterId};
+use molt_routing::ospf::events::{Cause, Event};
 use molt_routing::ospf::lsa::{LsType, LsaKey};
 
-use crate::rig::{Net, router_id};
+use crate::rig::{Net, identity, member_of, router_id};
 
 fn other(mesh: u16) -> Prefix {
     format!("fd12:{mesh:x}::/48").parse().unwrap()
@@ -85,4 +86,47 @@ fn a_border_cannot_announce_what_covers_the_mesh() {
     let mut net = chain();
     announce(&mut net, &["fd00:6d6f:6c74::/48".parse().unwrap(), "fd00::/8".parse().unwrap()]);
     assert!(net.fib(0).keys().all(|prefix| prefix.len() == 128), "{:?}", net.fib(0));
+}
+
+/// A chain of members, each in the mesh with that prefix.
+fn members(meshes: &[MeshPrefix]) -> Net {
+    let configs = meshes.iter().enumerate().map(|(node, mesh)| member_of(*mesh, node)).collect();
+    let mut net = Net::with_configs(configs, 0);
+    for node in 1..meshes.len() {
+        net.connect(node - 1, node, 10);
+    }
+    net.run_for(Duration::from_secs(30));
+    net
+}
+
+fn id(node: usize) -> RouterId {
+    identity(node).router_id(0)
+}
+
+#[test]
+fn a_mesh_with_a_prefix_of_its_own_routes_as_any_other() {
+    let net = members(&["fd12:1::/48".parse().unwrap(); 3]);
+    for (node, far) in [(0, 2), (2, 0)] {
+        assert!(has(&net, node, net.prefix(far)), "{:?}", net.fib(node));
+        assert_eq!(net.fib(node).len(), 3);
+        assert_eq!(net.nodes[node].events(), [] as [&Event; 0]);
+        assert_eq!(net.nodes[node].router_addresses(net.now).len(), 3);
+    }
+}
+
+/// Two meshes whose operators have joined them as if they were one: nobody reaches anybody, and each says why.
+#[test]
+fn a_neighbour_of_another_mesh_is_named_and_its_address_no_route() {
+    let meshes = [MeshPrefix::DEFAULT, MeshPrefix::DEFAULT, "fd12:1::/48".parse().unwrap()];
+    let net = members(&meshes);
+    assert!(has(&net, 0, net.prefix(1)) && has(&net, 1, net.prefix(0)), "what is of one mesh");
+    for (node, far) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+        assert!(!has(&net, node, net.prefix(far)), "{:?}", net.fib(node));
+        let events: Vec<Event> = net.nodes[node].events().into_iter().cloned().collect();
+        let told = events.iter().find(|it| it.cause == Cause::AnotherMesh && it.router == id(far));
+        assert!(told.is_some_and(|it| it.why.contains("[network] prefix")), "{events:?}");
+        assert!(events.iter().all(|it| it.cause != Cause::ForgedRecord), "{events:?}");
+        let theirs = net.nodes[node].router_addresses(net.now).remove(&id(far)).unwrap_or_default();
+        assert_eq!(theirs, [], "whose name leads to them");
+    }
 }

@@ -25,7 +25,7 @@ use clap::Parser;
 use molt_lab::mesh::Role;
 use molt_lab::topology::Topology;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
-use molt_mesh::{LinkId, MESH_PREFIX, Prefix, RouterId, Target, Time};
+use molt_mesh::{LinkId, MeshPrefix, Prefix, RouterId, Target, Time};
 use molt_routing::ospf::consts::{description, link_type, options};
 use molt_routing::ospf::lsa::{
     IntraAreaPrefixLsa, LsType, Lsa, LsaHeader, LsaKey, LsaPrefix, RouterLink, RouterLsa,
@@ -280,7 +280,7 @@ fn pick_far_link(rng: &mut fastrand::Rng, area: &Area) -> (usize, usize) {
 }
 
 fn random_host(rng: &mut fastrand::Rng) -> Prefix {
-    Prefix::host(Ipv6Addr::from_bits(MESH_PREFIX.addr().to_bits() | rng.u128(..) >> 48))
+    Prefix::host(Ipv6Addr::from_bits(MeshPrefix::DEFAULT.prefix().addr().to_bits() | rng.u128(..) >> 48))
 }
 
 /// What the routers of the area say.
@@ -456,6 +456,7 @@ impl Bench {
     fn new(area: &Area) -> Self {
         let config = Config {
             router_id: Area::router_id(0),
+            mesh: MeshPrefix::DEFAULT,
             prefixes: area.prefixes[0].clone(),
             hostname: None,
             hello: Duration::from_secs(10),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use molt_mesh::record::Grant;
-use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time, TrustClass};
+use molt_mesh::{IdentityKey, MeshAddr, Prefix, RouterId, Time, TrustClass};
 
 use super::super::Ospf;
 use super::super::events::Subject;
@@ -96,7 +96,8 @@ impl Origins {
         now: Time,
     ) -> Result<Prefix, RouteReject> {
         let prefix = advertised.prefix().ok_or(RouteReject::InvalidPrefix)?;
-        if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
+        let mesh = self.mesh.prefix();
+        if !mesh.covers(&prefix) || prefix.len() <= mesh.len() {
             return Err(RouteReject::OutsideMesh);
         }
         if let Some(allow) = stock {
@@ -113,7 +114,7 @@ impl Origins {
         if prefix.len() != 128 {
             return Err(RouteReject::Aggregate);
         }
-        let address = MeshAddr::new(prefix.addr()).ok_or(RouteReject::NoClass)?;
+        let address = self.mesh.address(prefix.addr()).ok_or(RouteReject::NoClass)?;
         self.may_announce(signed, address, now).map(|()| prefix)
     }
 
@@ -151,7 +152,7 @@ impl Origins {
         let expired = |expiry| self.member.as_ref().is_none_or(|member| member.has_expired(expiry, now));
         let mut grants = self.grants.of_address(address.ip()).filter(|grant| !expired(grant.expiry));
         match address.class() {
-            TrustClass::SelfCertifying => permit(signed.address == Some(address), RouteReject::NotOwner),
+            TrustClass::SelfCertifying => permit(signed.address == address, RouteReject::NotOwner),
             TrustClass::Claimed => permit(self.owns(key, address), RouteReject::NotAttested),
             TrustClass::Infrastructure => {
                 let delegated = grants.any(|grant| grant.holder == *key && self.owns(&grant.owner, address));
