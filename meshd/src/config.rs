@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use molt_mesh::record::Delegation;
 use molt_mesh::{IdentityKey, MeshAddr, MeshPrefix, NodePublic, Prefix, RouterId, TrustClass};
+use molt_routing::ospf;
 use molt_routing::ospf::origin::{Announcer, Right};
 use serde::{Deserialize, Deserializer};
 
 pub mod bgp;
 #[cfg(not(feature = "chain"))]
 mod chain;
+mod external;
 
 pub use bgp::Bgp;
 #[cfg(not(feature = "chain"))]
 pub use chain::ChainConfig;
+pub use external::External;
 #[cfg(feature = "chain")]
 pub use molt_contracts::chain::ChainConfig;
 
@@ -72,10 +75,11 @@ pub struct Network {
     /// Leading zero bits that the proof-of-work hash of every identity key has, 0 to 32. Default 0. `molt id new
     /// --pow-bits` makes such a key; each bit doubles the time.
     pub pow_bits: u32,
-    /// Prefixes of other meshes that border routers may announce into this one, and all inside of them. Any member may
-    /// announce them, so they should be no wider than needed. Default: none, and there is no way out of the mesh.
-    #[serde(deserialize_with = "list_from_text")]
-    pub external: Vec<Prefix>,
+    /// Prefixes of other meshes that border routers may announce into this one, and all inside of them, so they should be no
+    /// wider than needed. Any member may announce what is a plain text here, and `{ prefix = "..", by = ["..", ".."] }` those
+    /// with these identity keys (`molt id show`); of two that overlap the narrower counts. Default: none, and there is no
+    /// way out of the mesh.
+    pub external: Vec<External>,
 }
 
 /// `[underlay]`
@@ -386,6 +390,17 @@ impl Config {
         self.origins.iter().map(|origin| origin.0).collect()
     }
 
+    /// What borders may announce into this mesh.
+    #[must_use]
+    pub fn externals(&self) -> Vec<ospf::External> {
+        self.network.external.iter().map(|external| external.0.clone()).collect()
+    }
+
+    /// The prefixes of it.
+    pub fn outside(&self) -> impl Iterator<Item = Prefix> {
+        self.network.external.iter().map(|external| external.0.prefix)
+    }
+
     /// The addresses others lend to this node.
     #[must_use]
     pub fn lent(&self) -> Vec<Ipv6Addr> {
@@ -458,9 +473,10 @@ impl Config {
             }
         }
         let borders: Vec<Ipv6Addr> = self.peers.iter().filter_map(|peer| peer.border).collect();
-        bgp::check_outside(mesh, &self.network.external, &borders)?;
+        let outside: Vec<Prefix> = self.outside().collect();
+        bgp::check_outside(mesh, &outside, &borders)?;
         if let Some(bgp) = &self.bgp {
-            bgp.check(mesh, &self.network.external)?;
+            bgp.check(mesh, &outside)?;
         }
         if self.peers.len() > molt_tun::MAX_LINKS as usize {
             return Err(format!("more than {} peers", molt_tun::MAX_LINKS));

@@ -26,7 +26,7 @@ use molt_mesh::{
 };
 use molt_routing::bgp::{self, Bgp};
 use molt_routing::ospf::origin::{Member, Right};
-use molt_routing::ospf::{self, BfdEvent, Ospf, RestartHelper, State as NeighborState};
+use molt_routing::ospf::{self, BfdEvent, External, Ospf, RestartHelper, State as NeighborState};
 use molt_tun::{BfdChange, Command, Event, ProbeReply, Snapshot};
 use tracing::{debug, error, info, warn};
 
@@ -68,7 +68,7 @@ pub struct ControlConfig {
     /// BFD parameters, or `None` if BFD is off.
     pub bfd: Option<bfd::Config>,
     /// Prefixes of other meshes that borders may announce.
-    pub external: Vec<Prefix>,
+    pub external: Vec<External>,
     /// BGP, or `None` if this node is no border.
     pub bgp: Option<bgp::Config>,
     /// Random.

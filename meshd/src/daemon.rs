@@ -263,7 +263,7 @@ impl Daemon {
                 name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
                 ospf: config.ospf.clone(),
                 bfd: config.bfd.session(),
-                external: config.network.external.clone(),
+                external: config.externals(),
                 delegations: config.delegations.iter().map(|it| it.grant.clone()).collect(),
                 bgp: speaker,
                 seed: seeds[1],

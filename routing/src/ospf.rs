@@ -108,6 +108,7 @@ mod spf;
 mod stale;
 pub mod view;
 
+pub use boundary::External;
 pub use mismatch::Mismatch;
 pub use neighbor::State;
 pub use packet::{Packet, Reject};

@@ -228,6 +228,10 @@ pub(super) fn check_outside(
     if let Some(inside) = external.iter().find(|it| ours.covers(it) || it.covers(&ours)) {
         return Err(format!("[network] external {inside} overlaps with {mesh}, which is this mesh"));
     }
+    let mut seen = BTreeSet::new();
+    if let Some(again) = external.iter().find(|prefix| !seen.insert(**prefix)) {
+        return Err(format!("[network] external names {again} twice"));
+    }
     match borders.iter().find(|border| !external.iter().any(|prefix| prefix.contains(**border))) {
         Some(border) => Err(format!("[[peer]] border {border} is in no prefix of [network] external")),
         None => Ok(()),
@@ -300,6 +304,7 @@ mod tests {
             ("\"64512:1\"", "\"x\"", "not a community"),
             ("action = \"accept\", local", "action = \"permit\", local", "unknown variant"),
             ("external = [\"fd12:3456:789a::/48\"]", "external = [\"fd00::/8\"]", "overlaps"),
+            ("external = [", "external = [\"fd12:3456:789a::/48\", ", "twice"),
             ("address = ", "multihop = 0\naddress = ", "1 to 255"),
         ] {
             assert!(GOOD.contains(from), "{from}");

@@ -120,7 +120,7 @@ fn device_config(config: &Config, node: &NodeState) -> DeviceConfig {
         name: config.tun.name.clone(),
         addresses: node.addresses(mesh).into_iter().map(MeshAddr::ip).collect(),
         lent: config.lent(),
-        routes: [&[mesh.prefix()], config.network.external.as_slice()].concat(),
+        routes: [mesh.prefix()].into_iter().chain(config.outside()).collect(),
         mtu: molt_mesh::port::TUNNEL_MTU as u32,
     }
 }

@@ -118,12 +118,13 @@ impl Origins {
         self.may_announce(signed, address, now).map(|()| prefix)
     }
 
-    /// Whether `router` may announce a prefix of another mesh that the operator accepts: every member may, because its record
-    /// tells who it is.
+    /// Whether `router` may announce a prefix of another mesh that the operator accepts: a member may, because its record
+    /// tells who it is, and only those in `by` if the operator names some.
     pub(in super::super) fn permits_outside(
         &self,
         router: RouterId,
         prefix: Prefix,
+        by: Option<&[IdentityKey]>,
         stock: Option<&[Prefix]>,
         now: Time,
     ) -> Result<Prefix, RouteReject> {
@@ -139,6 +140,9 @@ impl Origins {
             None => Err(RouteReject::Unsigned),
             Some(signed) if member.has_expired(signed.record.agent().expiry, now) => {
                 Err(RouteReject::RecordExpired)
+            }
+            Some(signed) if by.is_some_and(|by| !by.contains(&signed.record.agent().key)) => {
+                Err(RouteReject::NotBorder)
             }
             Some(_) => Ok(prefix),
         }
