@@ -15,8 +15,8 @@ use super::{Bird, Frr, RouterConfig};
 pub const OUR_AS: u32 = 4_200_000_001;
 /// AS number of the other mesh.
 pub const OTHER_AS: u32 = 4_200_000_002;
-/// The other mesh.
-pub const OTHER_MESH: Prefix = Prefix::new(Ipv6Addr::new(0xfd12, 0x3456, 0x789a, 0, 0, 0, 0, 0), 48);
+/// The other mesh: `fd12:3456:789a::/48`.
+pub const OTHER_MESH: MeshPrefix = MeshPrefix::from_global_id([0x12, 0x34, 0x56, 0x78, 0x9a]);
 
 /// What a border of the other mesh is told.
 #[derive(Debug, Clone)]
