@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use molt_mesh::record::{Agent, AgentRecord, Covered, Topology as SignedList, digest};
-use molt_mesh::{Identity, MESH_PREFIX, Prefix, RouterId};
+use molt_mesh::{Identity, MeshPrefix, Prefix, RouterId};
 use molt_routing::ospf::consts::{capability, link_type, options};
 use molt_routing::ospf::lsa::{
     IntraAreaPrefixLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterInformationLsa, RouterLink, RouterLsa,
@@ -61,8 +61,11 @@ impl Area {
     #[must_use]
     pub fn unsigned(topology: &Topology) -> Self {
         let mut rng = fastrand::Rng::with_seed(2);
-        let mut host =
-            || Prefix::host(Ipv6Addr::from_bits(MESH_PREFIX.addr().to_bits() | rng.u128(..) >> 48));
+        let mut host = || {
+            Prefix::host(Ipv6Addr::from_bits(
+                MeshPrefix::DEFAULT.prefix().addr().to_bits() | rng.u128(..) >> 48,
+            ))
+        };
         let router = |router: usize| Recorded {
             id: RouterId(if router == 0 { u32::MAX } else { router as u32 }),
             identity: None,
@@ -79,7 +82,7 @@ impl Area {
     pub fn signed(topology: &Topology, identities: Vec<Identity>, unix_ms: u64) -> Self {
         let router = |identity: Identity| Recorded {
             id: identity.router_id(0),
-            prefixes: vec![Prefix::host(identity.address().ip())],
+            prefixes: vec![Prefix::host(identity.address(MeshPrefix::DEFAULT).ip())],
             identity: Some(identity),
             links: Vec::new(),
             outward: Vec::new(),
@@ -188,7 +191,7 @@ impl Area {
             key: *identity.key(),
             wireguard: *identity.node_public(),
             draw: 0,
-            addresses: vec![identity.address()],
+            addresses: vec![identity.address(MeshPrefix::DEFAULT)],
             name: Some(Self::name(router)),
             endpoints: Vec::new(),
             services: Vec::new(),

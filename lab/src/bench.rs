@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use molt_mesh::port::{TUNNEL_MTU, UNDERLAY};
-use molt_mesh::{Identity, MESH_PREFIX};
+use molt_mesh::{Identity, MeshPrefix};
 use serde_json::{Value, json};
 
 use crate::mesh::{self, Mesh, Node, Role};
@@ -237,7 +237,7 @@ impl Side {
 
     fn bare(&self, program: &Path, seal: bool, far: &Self) -> Result<Process> {
         let mut command = self.namespace.command(program);
-        command.args([mesh::TUN, &self.inner.to_string(), &MESH_PREFIX.to_string()]);
+        command.args([mesh::TUN, &self.inner.to_string(), &MeshPrefix::DEFAULT.to_string()]);
         command.args([format!("0.0.0.0:{UNDERLAY}"), far.outer.to_string()]);
         command.args(seal.then_some("--seal"));
         self.namespace.spawn_command("bare", command)

@@ -17,7 +17,9 @@ use molt_mesh::ip6::{Header, IcmpError, Packet};
 use molt_mesh::port::{NEXT_HEADER_FRAGMENT, NEXT_HEADER_OSPF, TUNNEL_MTU};
 use molt_mesh::record::{self, Agent, Delegation, SignedTopology, Topology, Unverified};
 use molt_mesh::sign::Strict;
-use molt_mesh::{AgentId, Identity, IdentityKey, MeshAddr, NodePublic, Prefix, Seed, Time, TrustClass};
+use molt_mesh::{
+    AgentId, Identity, IdentityKey, MeshAddr, MeshPrefix, NodePublic, Prefix, Seed, Time, TrustClass,
+};
 use molt_routing::ospf;
 use molt_routing::ospf::lsa::{Body, LsType, LsaPrefix};
 use molt_tun::engine::wireguard::WireGuardEngine;
@@ -32,6 +34,9 @@ pub mod bgp;
 pub mod chain;
 pub mod neighbor;
 pub mod node;
+
+/// The mesh of whoever reads.
+const MESH: MeshPrefix = MeshPrefix::DEFAULT;
 
 /// Takes any input, and panics if a property does not hold.
 pub type Target = fn(&[u8]);
@@ -146,22 +151,22 @@ pub fn agent_record(data: &[u8]) {
     assert!(data.len() <= record::MAX_LEN);
     let me = identity(1);
     let mut agent = Agent { key: *me.key(), ..unverified.agent().clone() };
-    agent.addresses.retain(|address| address.class() == TrustClass::Claimed);
-    if let Ok(verified) = unverified.verify(&Strict) {
+    agent.addresses.retain(|address| address.class() == TrustClass::Claimed && address.mesh() == MESH);
+    if let Ok(verified) = unverified.verify(MESH, &Strict) {
         assert_eq!(**verified.bytes(), *data, "unknown fields are kept");
     }
     let record = agent.clone().sign(&me).expect("the fields are within their bounds");
     let again = Unverified::decode(record.bytes()).expect("we read what we sign");
     assert_eq!(again.agent(), record.agent());
     assert!(record.agent() == &agent || data.len() + 64 > record::MAX_LEN, "something was left out");
-    assert!(again.verify(&Strict).is_ok());
+    assert!(again.verify(MESH, &Strict).is_ok());
 }
 
 /// Delegation of an address. Nothing is delegated that does not belong to its owner.
 pub fn delegation(data: &[u8]) {
-    let Ok(delegation) = Delegation::verify(data, &Strict) else { return };
+    let Ok(delegation) = Delegation::verify(data, MESH, &Strict) else { return };
     let grant = delegation.grant();
-    let container = MeshAddr::of_container(&grant.owner, grant.index);
+    let container = MESH.container(&grant.owner, grant.index);
     assert!(grant.address == container || grant.address.class() == TrustClass::Infrastructure);
     assert_eq!(**delegation.bytes(), *data);
 }
@@ -257,6 +262,7 @@ pub fn text(data: &[u8]) {
     prints_what_it_reads::<IdentityKey>(text);
     prints_what_it_reads::<NodePublic>(text);
     prints_what_it_reads::<MeshAddr>(text);
+    prints_what_it_reads::<MeshPrefix>(text);
     prints_what_it_reads::<Prefix>(text);
     if let Ok(endpoint) = Endpoint::try_from(text.to_owned()) {
         assert_eq!(Endpoint::try_from(endpoint.to_string()), Ok(endpoint));

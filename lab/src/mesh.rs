@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use molt_mesh::port::UNDERLAY;
-use molt_mesh::{Identity, NodePublic};
+use molt_mesh::{Identity, IdentityKey, MeshPrefix, NodePublic};
 
 use crate::netns::{Namespace, Net};
 use crate::probe::Probe;
@@ -46,16 +46,28 @@ pub struct Setup {
     pub interface: Interface,
     /// Changes what stock routers are told.
     pub router: fn(&mut RouterConfig),
-    /// What a `[[bgp.peer]]` says beside address and AS number: stock routers are then borders of another mesh, and their
-    /// neighbours the borders of ours.
+    /// The /48 of our mesh.
+    pub prefix: MeshPrefix,
+    /// What a `[[bgp.peer]]` says beside address and AS number, with `OURS` and `THEIRS` for the two prefixes: stock routers
+    /// are then borders of another mesh, and their neighbours the borders of ours.
     pub bgp: Option<&'static str>,
+    /// The first node of the other mesh, if that is made of `meshd`, too. Where a link joins the two are their borders.
+    pub other: Option<usize>,
     /// How the underlay treats datagrams, unless it delivers them all.
     pub weather: Option<Weather>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { hello_s: 10, interface: Interface::default(), router: |_| {}, bgp: None, weather: None }
+        Self {
+            hello_s: 10,
+            interface: Interface::default(),
+            router: |_| {},
+            prefix: MeshPrefix::DEFAULT,
+            bgp: None,
+            other: None,
+            weather: None,
+        }
     }
 }
 
@@ -144,7 +156,10 @@ impl Node {
 struct Plan {
     role: Role,
     key: NodePublic,
+    /// Of a `meshd`.
+    identity_key: Option<IdentityKey>,
     address: Ipv6Addr,
+    mesh: MeshPrefix,
     /// Of a stock node, which has a file of its own for it.
     identity: Identity,
 }
@@ -207,8 +222,11 @@ impl Mesh {
         for (node, plan) in plans.iter().enumerate() {
             let namespace = mesh.net.nodes.get(node).context("a namespace for each node")?.clone();
             let peers = mesh.peers(node, &plans)?;
+            let borders = borders_of(plan.mesh, &plans, &mesh.net.topology);
             let started = match plan.role {
-                Role::Meshd => Node::Meshd(Meshd::start(namespace, plan, node, &peers, &stock, setup)?),
+                Role::Meshd => {
+                    Node::Meshd(Meshd::start(namespace, plan, node, &peers, &stock, &borders, setup)?)
+                }
                 Role::Frr | Role::Bird => Node::Stock(Stock::start(&namespace, plan, node, &peers, setup)?),
             };
             mesh.nodes.push(started);
@@ -331,6 +349,7 @@ impl Mesh {
                 local_port: port(plans.get(node).context("a plan for each node")?.role, link)?,
                 address: plan.address,
                 stock: plan.role != Role::Meshd,
+                mesh: plan.mesh,
             })
         })
         .collect()
@@ -344,6 +363,7 @@ struct Neighbour {
     local_port: u16,
     address: Ipv6Addr,
     stock: bool,
+    mesh: MeshPrefix,
 }
 
 /// The underlay address of one end of a link. Every second underlay is IPv6.
@@ -369,16 +389,34 @@ fn port(role: Role, link: usize) -> Result<u16> {
 
 fn plan(role: Role, number: u16, namespace: &Namespace, setup: &Setup) -> Result<Plan> {
     let identity = stock::identity(u8::try_from(number).context("at most 255 nodes in namespaces")?);
-    let (key, address) = match role {
-        Role::Meshd => new_identity(&state_dir(namespace))?,
-        Role::Frr | Role::Bird if setup.bgp.is_some() => {
-            (*identity.node_public(), border::other_address(0, number))
+    let is_other = match role {
+        Role::Meshd => setup.other.is_some_and(|first| usize::from(number) > first),
+        Role::Frr | Role::Bird => setup.bgp.is_some(),
+    };
+    let mesh = if is_other { border::OTHER_MESH } else { setup.prefix };
+    let (key, identity_key, address) = match role {
+        Role::Meshd => {
+            let (key, identity_key, address) = new_identity(&state_dir(namespace), mesh)?;
+            (key, Some(identity_key), address)
+        }
+        Role::Frr | Role::Bird if is_other => {
+            (*identity.node_public(), None, border::other_address(0, number))
         }
         Role::Frr | Role::Bird => {
-            (*identity.node_public(), RouterConfig::numbered(number, Vec::new()).address)
+            (*identity.node_public(), None, RouterConfig::numbered(number, Vec::new()).address)
         }
     };
-    Ok(Plan { role, key, address, identity })
+    Ok(Plan { role, key, identity_key, address, mesh, identity })
+}
+
+/// The keys of the `meshd` of a mesh that have a link to another one.
+fn borders_of(mesh: MeshPrefix, plans: &[Plan], topology: &Topology) -> Vec<IdentityKey> {
+    let leads_out = |neighbours: &Vec<usize>| {
+        neighbours.iter().filter_map(|far| plans.get(*far)).any(|far| far.mesh != mesh)
+    };
+    let neighbours = topology.neighbours();
+    let borders = plans.iter().zip(&neighbours).filter(|(plan, far)| plan.mesh == mesh && leads_out(far));
+    borders.filter_map(|(plan, _)| plan.identity_key).collect()
 }
 
 impl Stock {
@@ -404,7 +442,7 @@ impl Stock {
                 peers.first().zip(config.interfaces.first()).map(|(peer, interface)| border::Border {
                     peer: peer.address,
                     interface: interface.clone(),
-                    announce: vec![border::OTHER_MESH],
+                    announce: vec![border::OTHER_MESH.prefix()],
                 });
         }
         (setup.router)(&mut config);

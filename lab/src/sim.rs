@@ -25,7 +25,7 @@ use meshd::config;
 use meshd::control::{Control, ControlConfig, PeerConfig};
 use meshd::node::Node;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, LinkId, Prefix, RouterId, Seed, Target, Time};
+use molt_mesh::{Identity, LinkId, MeshPrefix, Prefix, RouterId, Seed, Target, Time};
 use molt_routing::ospf::origin::{Announcer, Right};
 use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
@@ -248,7 +248,7 @@ impl Sim {
     pub fn address(&self, node: usize) -> Ipv6Addr {
         match self.members.last().and_then(Member::gateway) {
             Some(gateway) if node >= self.live => gateway.address(node - self.live),
-            _ => self.members[node].identity.address().ip(),
+            _ => self.members[node].identity.address(MeshPrefix::DEFAULT).ip(),
         }
     }
 
@@ -469,18 +469,21 @@ impl Sim {
         let identity = self.identity(node);
         let seed = self.seed ^ (node as u64) << 32 ^ lives << 56;
         let shared = self.options.shared.iter().filter(|(of, _)| *of == node).map(|(_, address)| *address);
-        let addresses: Vec<Ipv6Addr> = std::iter::once(identity.address().ip()).chain(shared).collect();
+        let addresses: Vec<Ipv6Addr> =
+            std::iter::once(identity.address(MeshPrefix::DEFAULT).ip()).chain(shared).collect();
         let link_local = identity.link_local();
         let data = Dataplane::new(
             PlainEngine { me: *identity.node_public() },
-            NodeConfig { addresses: addresses.clone(), link_local, seed },
+            NodeConfig { mesh: MeshPrefix::DEFAULT, addresses: addresses.clone(), link_local, seed },
         );
         let others = (0..self.topology.nodes).filter(|_| self.options.thieves.contains(&node));
-        let stolen =
-            others.map(|other| self.identity(other).address().ip()).filter(|it| !addresses.contains(it));
+        let stolen = others
+            .map(|other| self.identity(other).address(MeshPrefix::DEFAULT).ip())
+            .filter(|it| !addresses.contains(it));
         let addresses = addresses.iter().copied().chain(stolen).collect();
         let control = Control::new(
             ControlConfig {
+                mesh: MeshPrefix::DEFAULT,
                 identity: identity.clone(),
                 draw,
                 unix_ms: UNIX_MS,

@@ -13,7 +13,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use molt_mesh::{Identity, MESH_PREFIX, Prefix, Seed};
+use molt_mesh::{Identity, MeshPrefix, Prefix, Seed};
 use serde_json::Value;
 
 use crate::netns::Namespace;
@@ -154,7 +154,7 @@ pub fn identity(number: u8) -> Identity {
 /// # Errors
 /// If `ip` does not answer as expected.
 pub fn kernel_routes(namespace: &Namespace) -> Result<BTreeMap<Prefix, Vec<String>>> {
-    let text = namespace.ip(&format!("-6 -j route show root {MESH_PREFIX}"))?;
+    let text = namespace.ip(&format!("-6 -j route show root {}", MeshPrefix::DEFAULT))?;
     let routes: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
     let mut found: BTreeMap<Prefix, Vec<String>> = BTreeMap::new();
     for route in routes.as_array().into_iter().flatten() {

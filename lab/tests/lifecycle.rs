@@ -330,6 +330,51 @@ fn a_second_meshd_and_other_mistakes_are_refused_with_a_clear_message_and_distur
 }
 
 /// What systemd (`Type=notify`) waits for: a datagram when the daemon answers, and one when it begins to leave.
+/// Every address changes with the prefix: a daemon that runs stays in its mesh, one that starts is in the new one, and one
+/// node in another mesh is no neighbour whose address is a route.
+#[test]
+fn a_daemon_changes_its_mesh_when_it_starts_and_not_when_it_reloads_or_restarts() {
+    const OTHER: &str = "fd12:3456:789a:";
+    let mut mesh = up(Topology::line(2));
+    let first = mesh.meshd(0).unwrap();
+    let status = || first.molt(&["status"]).unwrap();
+    let before = status();
+    assert_eq!(before["prefix"], "fd00:6d6f:6c74::/48");
+    first.configure(|text| format!("{text}\n[network]\nprefix = \"{OTHER}:/48\"\n")).unwrap();
+    for command in ["reload", "restart"] {
+        let refused = first.molt_output(&[command]).unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        for words in
+            [&format!("{OTHER}:/48"), "is another mesh; stop the daemon and start it", "nothing was changed"]
+        {
+            assert!(said.contains(words), "{words:?} is not in {said}");
+        }
+        let after = status();
+        assert_eq!((&after["prefix"], &after["addresses"]), (&before["prefix"], &before["addresses"]));
+    }
+    mesh.wait_reachable(MINUTE).unwrap();
+
+    mesh.meshd_mut(0).unwrap().terminate().unwrap();
+    mesh.meshd_mut(0).unwrap().run().unwrap();
+    let after = mesh.meshd(0).unwrap().molt(&["status"]).unwrap();
+    let address = |status: &Value| status["addresses"][0].as_str().unwrap().to_owned();
+    assert_eq!(address(&after), address(&before).replace("fd00:6d6f:6c74:", OTHER), "{after}");
+    let route = mesh.net.nodes[0].ip(&format!("-6 route show dev {TUN}")).unwrap();
+    assert!(route.contains(&format!("{OTHER}:/48")) && !route.contains("6d6f:6c74::/48"), "{route}");
+    wait_until("the neighbour to name it", MINUTE, || {
+        let answer = mesh.meshd(1)?.molt(&["ospf", "events"])?;
+        let events = answer["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let named =
+            |event: &&Value| event["cause"] == "AnotherMesh" && event["router-id"] == after["router-id"];
+        ensure!(events.iter().any(|event| named(&event)), "{answer}");
+        Ok(())
+    })
+    .unwrap();
+    let routes = mesh.meshd(1).unwrap().molt(&["routes"]).unwrap();
+    assert!(!routes["routes"].to_string().contains(OTHER), "{routes}");
+}
+
 #[test]
 fn a_service_manager_is_told_when_it_is_ready_and_when_it_leaves() {
     let namespace = Namespace::new("notify").unwrap();

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::addr::{self, MeshAddr};
+use crate::addr::{self, MeshAddr, MeshPrefix};
 use crate::id::{AgentId, RouterId};
 
 /// HKDF `info` of the WireGuard key. The last byte counts rotations: the key may change, the identity does not.
@@ -98,10 +98,10 @@ impl Identity {
         AgentId::from_key(&self.key)
     }
 
-    /// The self-certifying address.
+    /// The self-certifying address in a mesh.
     #[must_use]
-    pub fn address(&self) -> MeshAddr {
-        MeshAddr::from_agent_id(&self.agent_id()).expect("an id derived from a key has version 8")
+    pub fn address(&self, mesh: MeshPrefix) -> MeshAddr {
+        mesh.address_of_key(&self.key)
     }
 
     /// The OSPF router id at the given draw (see [`RouterId::from_key`]).

@@ -7,7 +7,7 @@
 //! | [`time`] | [`Time`]: time since the node started; cannot be read from the operating system |
 //! | [`id`] | [`AgentId`], [`LinkId`], [`RouterId`]: who, which tunnel, which router |
 //! | [`key`] | seeds, Ed25519 identity keys, X25519 WireGuard keys |
-//! | [`addr`] | [`MeshAddr`]: an address proven to lie in the mesh prefix; trust classes; link-local addresses |
+//! | [`addr`] | [`MeshPrefix`]: the /48 of a mesh; [`MeshAddr`]: an address of one; trust classes; link-local addresses |
 //! | [`ip6`] | IPv6, UDP and ICMPv6 headers: checked views and builders |
 //! | [`fib`] | [`Fib`]: the forwarding table as plain data, built by `routing`, read by `tun` |
 //! | [`codec`] | [`Reader`](codec::Reader) and [`Writer`](codec::Writer): bounds-checked big-endian fields |
@@ -33,7 +33,7 @@ pub mod record;
 pub mod sign;
 pub mod time;
 
-pub use addr::{MESH_PREFIX, MeshAddr, TrustClass};
+pub use addr::{MeshAddr, MeshPrefix, TrustClass};
 pub use fib::{Fib, Prefix, Target};
 pub use id::{AgentId, LinkId, RouterId};
 pub use key::{Identity, IdentityKey, NodePublic, Seed};

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 
-use crate::addr::{MeshAddr, TrustClass};
+use crate::addr::{MeshAddr, MeshPrefix, TrustClass};
 use crate::codec::{Reader, Short, Writer};
-use crate::id::{AgentId, RouterId};
+use crate::id::RouterId;
 use crate::key::{Identity, IdentityKey, NodePublic};
 use crate::sign::{Context, SIGNATURE_LEN, Signed, Verifier};
 
@@ -105,6 +105,9 @@ pub enum RecordReject {
     /// A self-certifying address is not that of the key, or an address is of a class no agent has.
     #[error("an address that is not the key's")]
     Address,
+    /// An address is of another mesh than that of whoever reads it.
+    #[error("an address of another mesh (see `[network] prefix`)")]
+    AnotherMesh,
     /// A list has too many entries, or a text is too long or has characters it may not have.
     #[error("a field of the record is out of bounds")]
     Field,
@@ -218,9 +221,8 @@ impl<'a> Unverified<'a> {
         if agent.router_id() != router_id {
             return Err(RecordReject::RouterId);
         }
-        let own = MeshAddr::from_agent_id(&AgentId::from_key(&key));
         let may_have = |address: &MeshAddr| match address.class() {
-            TrustClass::SelfCertifying => Some(*address) == own,
+            TrustClass::SelfCertifying => *address == address.mesh().address_of_key(&key),
             TrustClass::Claimed => true,
             TrustClass::Container | TrustClass::Infrastructure => false,
         };
@@ -236,11 +238,14 @@ impl<'a> Unverified<'a> {
         &self.agent
     }
 
-    /// Checks the signature.
+    /// Checks that its addresses are of our mesh, and the signature.
     ///
     /// # Errors
-    /// [`RecordReject::Signature`] if its agent did not sign it.
-    pub fn verify(self, verifier: &dyn Verifier) -> Result<AgentRecord, RecordReject> {
+    /// [`RecordReject::AnotherMesh`], or [`RecordReject::Signature`] if its agent did not sign it.
+    pub fn verify(self, mesh: MeshPrefix, verifier: &dyn Verifier) -> Result<AgentRecord, RecordReject> {
+        if self.agent.addresses.iter().any(|address| address.mesh() != mesh) {
+            return Err(RecordReject::AnotherMesh);
+        }
         let signed = Signed::split(self.bytes).ok_or(RecordReject::Short)?;
         if !signed.is_by(&self.agent.key, CONTEXT, verifier) {
             return Err(RecordReject::Signature);

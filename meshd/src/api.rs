@@ -230,6 +230,8 @@ pub mod schema {
     pub const ID: &str = "molt.id/1";
     /// Of `molt id delegate`.
     pub const DELEGATION: &str = "molt.delegation/1";
+    /// Of `molt id prefix`.
+    pub const PREFIX: &str = "molt.prefix/1";
     /// Of `molt wait`.
     pub const WAIT: &str = "molt.wait/1";
 }
@@ -254,6 +256,16 @@ pub struct Delegation {
     pub grant: String,
 }
 
+/// A prefix for a mesh of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Prefix {
+    /// [`schema::PREFIX`].
+    pub schema: String,
+    /// A random /48.
+    pub prefix: String,
+}
+
 /// This node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -268,6 +280,9 @@ pub struct Status {
     pub agent_id: String,
     /// Mesh addresses; the first is the one to show.
     pub addresses: Vec<Ipv6Addr>,
+    /// The /48 of the mesh.
+    #[serde(default)]
+    pub prefix: String,
     /// What the first address says about itself.
     pub trust_class: String,
     /// WireGuard public key.

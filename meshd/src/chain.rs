@@ -13,7 +13,7 @@ use molt_contracts::chain::{
 use molt_contracts::escrow::SignedBid;
 use molt_contracts::settlement::{JobId, Mode, SignedVoucher, Terms};
 use molt_contracts::wallet::Sign as _;
-use molt_mesh::AgentId;
+use molt_mesh::{AgentId, MeshPrefix};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -273,8 +273,14 @@ fn paid(settlement: Settlement) -> anyhow::Result<Settlement> {
 
 impl Place {
     fn chain(&self) -> anyhow::Result<ChainConfig> {
+        self.mesh_and_chain().map(|(_, chain)| chain)
+    }
+
+    fn mesh_and_chain(&self) -> anyhow::Result<(MeshPrefix, ChainConfig)> {
         let config = Config::read(&self.config)?;
-        config.chain.with_context(|| format!("{} has no table [chain]", self.config.display()))
+        let chain =
+            config.chain.with_context(|| format!("{} has no table [chain]", self.config.display()))?;
+        Ok((config.network.prefix, chain))
     }
 
     fn bind(
@@ -284,10 +290,11 @@ impl Place {
         revoke: bool,
         claim: bool,
     ) -> anyhow::Result<(Value, String)> {
-        let chain = self.chain()?;
+        let (mesh, chain) = self.mesh_and_chain()?;
         let node = StateDir::open(&self.state_dir)?.load()?.identity;
         let (rpc, key) = (rpc(&chain)?, key(&chain)?);
-        let bound = cli::bind(&rpc, chain.network, &node, &key, revoke, &SystemClock::starting_now())?;
+        let clock = SystemClock::starting_now();
+        let bound = cli::bind(&rpc, chain.network, mesh, &node, &key, revoke, &clock)?;
         if claim {
             let mut payer = self.payer(runtime)?;
             runtime.block_on(payer.claim_node(node.key()))?;

@@ -7,17 +7,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use molt_mesh::record::Delegation;
-use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, NodePublic, Prefix, RouterId, TrustClass};
+use molt_mesh::{IdentityKey, MeshAddr, MeshPrefix, NodePublic, Prefix, RouterId, TrustClass};
+use molt_routing::ospf;
 use molt_routing::ospf::origin::{Announcer, Right};
 use serde::{Deserialize, Deserializer};
 
 pub mod bgp;
 #[cfg(not(feature = "chain"))]
 mod chain;
+mod external;
 
 pub use bgp::Bgp;
 #[cfg(not(feature = "chain"))]
 pub use chain::ChainConfig;
+pub use external::External;
 #[cfg(feature = "chain")]
 pub use molt_contracts::chain::ChainConfig;
 
@@ -64,13 +67,19 @@ pub struct Node {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
+    /// The /48 of this mesh, inside `fd00::/8` (RFC 4193), the same at all nodes: addresses of another one are refused.
+    /// Default `fd00:6d6f:6c74::/48`. A mesh that is ever to meet another one needs its own, which `molt id prefix` draws;
+    /// every address changes with it, so that it takes effect when the daemon starts, not when it restarts.
+    #[serde(deserialize_with = "from_text")]
+    pub prefix: MeshPrefix,
     /// Leading zero bits that the proof-of-work hash of every identity key has, 0 to 32. Default 0. `molt id new
     /// --pow-bits` makes such a key; each bit doubles the time.
     pub pow_bits: u32,
-    /// Prefixes of other meshes that border routers may announce into this one, and all inside of them. Any member may
-    /// announce them, so they should be no wider than needed. Default: none, and there is no way out of the mesh.
-    #[serde(deserialize_with = "list_from_text")]
-    pub external: Vec<Prefix>,
+    /// Prefixes of other meshes that border routers may announce into this one, and all inside of them, so they should be no
+    /// wider than needed. Any member may announce what is a plain text here, and `{ prefix = "..", by = ["..", ".."] }` those
+    /// with these identity keys (`molt id show`); of two that overlap the narrower counts. Default: none, and there is no
+    /// way out of the mesh.
+    pub external: Vec<External>,
 }
 
 /// `[underlay]`
@@ -172,7 +181,7 @@ pub struct Origin(pub Right);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OriginText {
-    /// What may be announced, inside `fd00:6d6f:6c74::/48`. With `key` it is a single address (`/128`).
+    /// What may be announced, inside `[network] prefix`. With `key` it is a single address (`/128`).
     #[serde(deserialize_with = "from_text")]
     prefix: Prefix,
     /// The identity key (`molt id show`) of the member that may announce it, or hand it out if it is an anycast address.
@@ -189,9 +198,6 @@ impl TryFrom<OriginText> for Origin {
 
     fn try_from(text: OriginText) -> Result<Self, String> {
         let OriginText { prefix, key, router } = text;
-        if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
-            return Err(format!("[[origin]] {prefix} is not inside {MESH_PREFIX}"));
-        }
         let by = match (key, router) {
             (Some(key), None) => Announcer::Key(key),
             (None, Some(router)) => Announcer::Router(router),
@@ -241,7 +247,7 @@ pub struct Peer {
     /// Whether it is a plain WireGuard and OSPFv3 router and no meshd. Default false.
     #[serde(default)]
     pub stock: bool,
-    /// Prefixes inside `fd00:6d6f:6c74::/48` that a stock peer may announce. Default: none.
+    /// Prefixes inside `[network] prefix` that a stock peer may announce. Default: none.
     #[serde(default, deserialize_with = "list_from_text")]
     pub allow: Vec<Prefix>,
     /// For a border router of another mesh: its address, for BGP. No OSPF is spoken on the tunnel, and what comes out of it
@@ -277,11 +283,6 @@ impl TryFrom<String> for Endpoint {
         if let Ok(address) = text.parse::<SocketAddr>() {
             if address.port() == 0 {
                 return Err(format!("endpoint {text:?} has port 0"));
-            }
-            if matches!(address.ip(), std::net::IpAddr::V6(ip) if MESH_PREFIX.contains(ip)) {
-                return Err(format!(
-                    "endpoint {text:?} is inside the mesh: a tunnel cannot run through itself"
-                ));
             }
             return Ok(Self::Address(address));
         }
@@ -389,6 +390,17 @@ impl Config {
         self.origins.iter().map(|origin| origin.0).collect()
     }
 
+    /// What borders may announce into this mesh.
+    #[must_use]
+    pub fn externals(&self) -> Vec<ospf::External> {
+        self.network.external.iter().map(|external| external.0.clone()).collect()
+    }
+
+    /// The prefixes of it.
+    pub fn outside(&self) -> impl Iterator<Item = Prefix> {
+        self.network.external.iter().map(|external| external.0.prefix)
+    }
+
     /// The addresses others lend to this node.
     #[must_use]
     pub fn lent(&self) -> Vec<Ipv6Addr> {
@@ -396,6 +408,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
+        let mesh = self.network.prefix;
         let name = &self.tun.name;
         if name.is_empty()
             || name.len() > 15
@@ -427,6 +440,7 @@ impl Config {
         if multiplier == 0 {
             return Err("[bfd] multiplier must be at least 1".into());
         }
+        self.check_inside()?;
         let mut lent = BTreeSet::new();
         if let Some(again) = self.lent().into_iter().find(|address| !lent.insert(*address)) {
             return Err(format!("two [[delegation]] are for {again}"));
@@ -447,17 +461,38 @@ impl Config {
                     "[[peer]] {number} cannot be stock and border: one speaks OSPF, the other does not"
                 ));
             }
-            if let Some(outside) = peer.allow.iter().find(|prefix| !MESH_PREFIX.covers(prefix)) {
-                return Err(format!("[[peer]] {number} allows {outside}, which is outside {MESH_PREFIX}"));
+            if let Some(outside) = peer.allow.iter().find(|prefix| !mesh.prefix().covers(prefix)) {
+                return Err(format!("[[peer]] {number} allows {outside}, which is outside {mesh}"));
+            }
+            if let Some(Endpoint::Address(SocketAddr::V6(address))) = &peer.endpoint
+                && mesh.contains(*address.ip())
+            {
+                return Err(format!(
+                    "[[peer]] {number} endpoint {address} is inside the mesh: a tunnel cannot run through itself"
+                ));
             }
         }
         let borders: Vec<Ipv6Addr> = self.peers.iter().filter_map(|peer| peer.border).collect();
-        bgp::check_outside(&self.network.external, &borders)?;
+        let outside: Vec<Prefix> = self.outside().collect();
+        bgp::check_outside(mesh, &outside, &borders)?;
         if let Some(bgp) = &self.bgp {
-            bgp.check(&self.network.external)?;
+            bgp.check(mesh, &outside)?;
         }
         if self.peers.len() > molt_tun::MAX_LINKS as usize {
             return Err(format!("more than {} peers", molt_tun::MAX_LINKS));
+        }
+        Ok(())
+    }
+
+    /// What others vouch for or lend is of this mesh.
+    fn check_inside(&self) -> Result<(), String> {
+        let mesh = self.network.prefix;
+        let inside = |prefix: &Prefix| mesh.prefix().covers(prefix) && prefix.len() > mesh.prefix().len();
+        if let Some(Origin(right)) = self.origins.iter().find(|origin| !inside(&origin.0.prefix)) {
+            return Err(format!("[[origin]] {} is not inside {mesh}", right.prefix));
+        }
+        if let Some(elsewhere) = self.lent().into_iter().find(|address| !mesh.contains(*address)) {
+            return Err(format!("[[delegation]] of {elsewhere} is of another mesh: this one is {mesh}"));
         }
         Ok(())
     }
@@ -574,6 +609,7 @@ mod tests {
             (&origin(&format!("1:2:3:8000:1/128\"\n{by_key}")), "follow from keys"),
             (&origin(&format!("1::/64\"\n{by_key}")), "follow from keys"),
             ("[[origin]]\nprefix = \"::/0\"\nrouter = \"10.255.0.1\"", "not inside"),
+            (&origin(":/48\"\nrouter = \"10.255.0.1\""), "not inside"),
             ("[[peer]]", "wireguard_key"),
             ("[[peer]]\nwireguard_key = \"abc\"", "wg pubkey"),
             (twice.as_str(), "same wireguard_key"),
@@ -587,6 +623,56 @@ mod tests {
             let error = Config::parse(text).expect_err(text);
             assert!(error.contains(part), "{text:?} says {error:?}, which lacks {part:?}");
         }
+    }
+
+    #[test]
+    fn rfc4193_a_mesh_may_have_a_48_of_its_own_and_nothing_else() {
+        assert_eq!(Config::parse("").unwrap().network.prefix, MeshPrefix::DEFAULT);
+        let config = Config::parse("[network]\nprefix = \"fd12:3456:789a::/48\"").unwrap();
+        assert_eq!(config.network.prefix.to_string(), "fd12:3456:789a::/48");
+        for wrong in
+            ["fd12:3456:789a::/47", "fd12:3456:789a:1::/64", "fc00:1::/48", "2001:db8::/48", "10.0.0.0/8"]
+        {
+            let error = Config::parse(&format!("[network]\nprefix = \"{wrong}\"")).expect_err(wrong);
+            assert!(error.contains("line 2") && error.contains("a /48 inside fd00::/8"), "{error}");
+        }
+    }
+
+    /// Each is refused for the mesh of its neighbour, and taken in its own.
+    #[test]
+    fn what_is_of_another_mesh_is_refused_with_both_meshes_named() {
+        let owner = molt_mesh::Seed::from_bytes([1; 32]).identity();
+        let holder = *owner.key();
+        let here: MeshPrefix = "fd12:3456:789a::/48".parse().unwrap();
+        let grant = molt_mesh::record::Grant {
+            owner: holder,
+            index: 7,
+            address: here.container(&holder, 7),
+            holder,
+            seq: 1,
+            expiry: 2,
+        };
+        let network = |prefix: &str| format!("[network]\nprefix = \"{prefix}\"\n");
+        for (rest, part) in [
+            (format!("[[delegation]]\ngrant = \"{}\"", grant.sign(&owner).unwrap()), "of another mesh"),
+            ("[[origin]]\nprefix = \"fd12:3456:789a:1::/64\"\nrouter = \"10.255.0.1\"".into(), "not inside"),
+            (
+                format!(
+                    "[[peer]]\nwireguard_key = \"{KEY}\"\nstock = true\nallow = [\"fd12:3456:789a::1/128\"]"
+                ),
+                "outside",
+            ),
+        ] {
+            Config::parse(&(network("fd12:3456:789a::/48") + &rest)).unwrap();
+            let error = Config::parse(&rest).unwrap_err();
+            assert!(error.contains(part) && error.contains("fd00:6d6f:6c74::/48"), "{error}");
+            assert!(error.contains("fd12:3456:789a:"), "{error}");
+        }
+        let endpoint =
+            format!("[[peer]]\nwireguard_key = \"{KEY}\"\nendpoint = \"[fd12:3456:789a::1]:51820\"");
+        Config::parse(&endpoint).unwrap();
+        let error = Config::parse(&(network("fd12:3456:789a::/48") + &endpoint)).unwrap_err();
+        assert!(error.contains("through itself"), "{error}");
     }
 
     /// Nobody is to believe that his stake is looked at when it is not.

@@ -21,10 +21,12 @@ use std::time::Duration;
 use molt_bfd as bfd;
 use molt_mesh::record::{Agent, Delegation};
 use molt_mesh::sign::Verifier;
-use molt_mesh::{Fib, Identity, LinkId, MeshAddr, NodePublic, Prefix, RouterId, Time, TrustClass};
+use molt_mesh::{
+    Fib, Identity, LinkId, MeshAddr, MeshPrefix, NodePublic, Prefix, RouterId, Time, TrustClass,
+};
 use molt_routing::bgp::{self, Bgp};
 use molt_routing::ospf::origin::{Member, Right};
-use molt_routing::ospf::{self, BfdEvent, Ospf, RestartHelper, State as NeighborState};
+use molt_routing::ospf::{self, BfdEvent, External, Ospf, RestartHelper, State as NeighborState};
 use molt_tun::{BfdChange, Command, Event, ProbeReply, Snapshot};
 use tracing::{debug, error, info, warn};
 
@@ -41,6 +43,8 @@ pub use restart::Restart;
 /// Everything the control plane must know about this node.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
+    /// The /48 of the mesh.
+    pub mesh: MeshPrefix,
     /// Its keys, from which the OSPF router id follows.
     pub identity: Identity,
     /// How often a router id was drawn.
@@ -64,7 +68,7 @@ pub struct ControlConfig {
     /// BFD parameters, or `None` if BFD is off.
     pub bfd: Option<bfd::Config>,
     /// Prefixes of other meshes that borders may announce.
-    pub external: Vec<Prefix>,
+    pub external: Vec<External>,
     /// BGP, or `None` if this node is no border.
     pub bgp: Option<bgp::Config>,
     /// Random.
@@ -151,6 +155,7 @@ impl Control {
     pub fn new(mut config: ControlConfig, now: Time) -> Self {
         let routing = ospf::Config {
             router_id: config.identity.router_id(config.draw),
+            mesh: config.mesh,
             prefixes: config.addresses.iter().map(|addr| Prefix::host(*addr)).collect(),
             hostname: config.name.clone(),
             hello: Duration::from_secs(config.ospf.hello_s.into()),
@@ -205,10 +210,10 @@ impl Control {
         // Rises over a restart because time does, and within one life whatever the clock does.
         self.record_seq = self.record_seq.saturating_add(1).max(unix_ms);
         self.sign_at = now + RECORD_LIFETIME / 3;
-        let identity = &self.config.identity;
+        let (mesh, identity) = (self.config.mesh, &self.config.identity);
         // Whatever else is announced here needs another proof than the record.
         let is_ours =
-            |address: &MeshAddr| *address == identity.address() || address.class() == TrustClass::Claimed;
+            |address: &MeshAddr| *address == identity.address(mesh) || address.class() == TrustClass::Claimed;
         let agent = Agent {
             key: *identity.key(),
             wireguard: *identity.node_public(),
@@ -217,7 +222,7 @@ impl Control {
                 .config
                 .addresses
                 .iter()
-                .filter_map(|it| MeshAddr::new(*it))
+                .filter_map(|it| mesh.address(*it))
                 .filter(is_ours)
                 .collect(),
             name: self.config.name.clone(),
@@ -291,7 +296,7 @@ impl Control {
     /// The name of the router that announces an address as its own. Nothing proves it.
     #[must_use]
     pub fn name_of(&self, address: Ipv6Addr, now: Time) -> Option<String> {
-        let address = MeshAddr::new(address)?;
+        let address = self.config.mesh.address(address)?;
         let owner = self.ospf.router_addresses(now).into_iter().find(|(_, own)| own.contains(&address))?.0;
         self.ospf.hostnames(now).remove(&owner)
     }

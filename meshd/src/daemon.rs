@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use molt_mesh::MESH_PREFIX;
 use molt_mesh::MeshAddr;
 use molt_mesh::id::proof_of_work_bits;
 use molt_mesh::sign::Strict;
@@ -229,7 +228,8 @@ impl Daemon {
     ) -> anyhow::Result<(Self, mpsc::Receiver<bgp::Report>)> {
         let Belongings { device, sockets, listener, lock } = belongings;
         let listen = sockets.local_addrs();
-        let own = node.addresses().into_iter().map(MeshAddr::ip);
+        let mesh = config.network.prefix;
+        let own = node.addresses(mesh).into_iter().map(MeshAddr::ip);
         let addresses: Vec<Ipv6Addr> = own.chain(config.lent()).collect();
         let interface = device.name().to_owned();
         let clock = Clock::start();
@@ -240,7 +240,7 @@ impl Daemon {
         }
         let data = Dataplane::new(
             WireGuardEngine::new(&node.identity),
-            NodeConfig { addresses: addresses.clone(), link_local, seed: seeds[0] },
+            NodeConfig { mesh, addresses: addresses.clone(), link_local, seed: seeds[0] },
         );
         let stakes = Stakes::start(&config, &state, clock, seeds[3])?;
         let packets = molt_tun::driver::spawn(data, device, sockets, clock)?;
@@ -249,7 +249,7 @@ impl Daemon {
             identifier: node.identity.router_id(node.draw).0,
             address: *address,
             announce: bgp.announce.clone(),
-            own: MESH_PREFIX,
+            own: mesh.prefix(),
             seed: seeds[2],
         });
         let (connections, reports) = match &speaker {
@@ -258,6 +258,7 @@ impl Daemon {
         };
         let control = Control::new(
             ControlConfig {
+                mesh,
                 identity: node.identity.clone(),
                 draw: node.draw,
                 unix_ms: clock.unix_ms_at_start(),
@@ -268,7 +269,7 @@ impl Daemon {
                 name: config.node.name.as_ref().map(|name| name.as_str().to_owned()),
                 ospf: config.ospf.clone(),
                 bfd: config.bfd.session(),
-                external: config.network.external.clone(),
+                external: config.externals(),
                 delegations: config.delegations.iter().map(|it| it.grant.clone()).collect(),
                 bgp: speaker,
                 seed: seeds[1],
@@ -277,7 +278,7 @@ impl Daemon {
             clock.now(),
         );
         let router_id = control.ospf().router_id();
-        info!(address = %node.addresses()[0], %router_id, interface, ?listen, "started");
+        info!(address = %node.addresses(mesh)[0], %router_id, interface, ?listen, "started");
         let daemon = Self {
             me: Me { node, interface, listen },
             state,
@@ -521,6 +522,7 @@ impl Daemon {
     /// Reads the peers of the configuration again; tunnels that stay are not touched.
     fn reload(&mut self) -> anyhow::Result<crate::api::Reloaded> {
         let new = Config::read(&self.options.config)?;
+        self.ensure_same_mesh(&new)?;
         let needs_restart = answers::needs_restart(&self.config, &new);
         self.config.peers = new.peers;
         if let (Some(bgp), Some(new)) = (&mut self.config.bgp, new.bgp) {
@@ -536,6 +538,16 @@ impl Daemon {
             removed: changes.removed,
             needs_restart,
         })
+    }
+
+    /// Every address changes with the prefix, and what the rest of the configuration says is of the new mesh.
+    fn ensure_same_mesh(&self, new: &Config) -> anyhow::Result<()> {
+        let (ours, theirs) = (self.config.network.prefix, new.network.prefix);
+        anyhow::ensure!(
+            ours == theirs,
+            "[network] prefix changed from {ours} to {theirs}, which is another mesh; stop the daemon and start it"
+        );
+        Ok(())
     }
 
     fn leave(&mut self, told: Option<oneshot::Sender<Response>>) {

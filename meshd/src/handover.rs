@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use molt_mesh::fib::FibBuilder;
-use molt_mesh::{Fib, LinkId, NodePublic, Prefix, Target};
+use molt_mesh::{Fib, LinkId, MeshPrefix, NodePublic, Prefix, Target};
 use molt_routing::ospf::lsa::{GraceLsa, GraceReason};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub const GRACE: GraceLsa = GraceLsa { period_s: 60, reason: GraceReason::SOFTWA
 /// What one process leaves to the next.
 #[derive(Debug, Clone)]
 pub struct Handover {
+    /// The /48 of the mesh: what follows means nothing in another one.
+    pub mesh: MeshPrefix,
     /// When the neighbours were asked, in milliseconds since 1970.
     pub unix_ms: u64,
     /// How often a router id was drawn.
@@ -50,6 +52,9 @@ pub enum Unusable {
     /// Not what we write.
     #[error("it is damaged: {0}")]
     Json(#[from] serde_json::Error),
+    /// The configuration was changed since.
+    #[error("it is of the mesh {0}, and this is {1}")]
+    AnotherMesh(MeshPrefix, MeshPrefix),
     /// A key, prefix or link that is none.
     #[error("it names {0:?}, which is no {1}")]
     Value(String, &'static str),
@@ -59,13 +64,14 @@ pub enum Unusable {
 }
 
 /// Changes whenever a field does.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The file. Everything in it is checked by [`Handover::decode`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     format: u32,
+    mesh: String,
     unix_ms: u64,
     draw: u32,
     links: Vec<WrittenLink>,
@@ -101,6 +107,7 @@ impl Handover {
         let routes = self.fib.routes().into_iter();
         serde_json::to_vec(&Written {
             format: FORMAT,
+            mesh: self.mesh.to_string(),
             unix_ms: self.unix_ms,
             draw: self.draw,
             links: self.links.iter().map(link).collect(),
@@ -108,11 +115,11 @@ impl Handover {
         })
     }
 
-    /// Reads a file.
+    /// Reads a file of a process in the same mesh.
     ///
     /// # Errors
     /// [`Unusable`] names what is wrong with it.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
+    pub fn decode(bytes: &[u8], mesh: MeshPrefix) -> Result<Self, Unusable> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -123,6 +130,11 @@ impl Handover {
             return Err(Unusable::Format(format));
         }
         let written: Written = serde_json::from_slice(bytes)?;
+        match written.mesh.parse::<MeshPrefix>() {
+            Ok(of) if of == mesh => {}
+            Ok(of) => return Err(Unusable::AnotherMesh(of, mesh)),
+            Err(_) => return Err(Unusable::Value(written.mesh, "prefix of a mesh")),
+        }
         let link_id = |link: u32| {
             let id = LinkId::new(link).filter(|_| link <= molt_tun::MAX_LINKS);
             id.ok_or_else(|| Unusable::Value(link.to_string(), "link"))
@@ -148,7 +160,7 @@ impl Handover {
                 fib.via(prefix, &via);
             }
         }
-        Ok(Self { unix_ms: written.unix_ms, draw: written.draw, links, fib: fib.build() })
+        Ok(Self { mesh, unix_ms: written.unix_ms, draw: written.draw, links, fib: fib.build() })
     }
 
     /// What is left of the grace period. `None` if it is over, or begins in the future.
@@ -182,13 +194,19 @@ mod tests {
             (NodePublic::from_bytes([1; 32]), handed(1, Some("[2001:db8::1]:51820"), true)),
             (NodePublic::from_bytes([2; 32]), handed(4096, None, false)),
         ];
-        Handover { unix_ms: 1_000_000, draw: 3, links: links.into(), fib: fib.build() }
+        Handover {
+            mesh: MeshPrefix::DEFAULT,
+            unix_ms: 1_000_000,
+            draw: 3,
+            links: links.into(),
+            fib: fib.build(),
+        }
     }
 
     #[test]
     fn what_is_read_is_what_was_written() {
         let before = handover();
-        let after = Handover::decode(&before.encode().unwrap()).unwrap();
+        let after = Handover::decode(&before.encode().unwrap(), before.mesh).unwrap();
         assert_eq!((after.unix_ms, after.draw, &after.links), (before.unix_ms, before.draw, &before.links));
         assert_eq!(after.fib.routes(), before.fib.routes());
     }
@@ -198,7 +216,9 @@ mod tests {
         let text = String::from_utf8(handover().encode().unwrap()).unwrap();
         let key = NodePublic::from_bytes([2; 32]).to_string();
         for (from, to, why) in [
-            ("\"format\":1", "\"format\":2", "format 2"),
+            ("\"format\":2", "\"format\":3", "format 3"),
+            ("\"mesh\":\"fd00", "\"mesh\":\"fc00", "no prefix of a mesh"),
+            ("\"mesh\":\"fd00", "\"mesh\":\"fd01", "of the mesh fd01:6d6f:6c74::/48"),
             ("\"draw\":3", "\"drew\":3", "damaged"),
             ("\"link\":4096", "\"link\":1", "link 1 to two"),
             ("\"link\":4096", "\"link\":4097", "no link"),
@@ -210,7 +230,7 @@ mod tests {
         ] {
             let damaged = text.replacen(from, to, 1);
             assert_ne!(damaged, text, "{from}");
-            let error = Handover::decode(damaged.as_bytes()).unwrap_err().to_string();
+            let error = Handover::decode(damaged.as_bytes(), MeshPrefix::DEFAULT).unwrap_err().to_string();
             assert!(error.contains(why), "{from} -> {to}: {error}");
         }
     }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::api::{
     Bfd, Counters, Delegation, Id, NextHop, OspfDatabase, OspfEvents, OspfInterfaces, OspfNeighbors,
-    OspfSpfLog, Peers, ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
+    OspfSpfLog, Peers, Prefix, ProbeLine, Reloaded, Restarted, RouteExplanation, Routes, Status,
 };
 
 mod bgp;
@@ -128,6 +128,7 @@ pub fn status(status: &Status) -> String {
         let class = if position == 0 { format!("  ({})", status.trust_class) } else { String::new() };
         line(if position == 0 { "address" } else { "" }, format!("{address}{class}"));
     }
+    line("prefix", status.prefix.clone());
     line("agent id", status.agent_id.clone());
     line("key", format!("{}  (WireGuard)", status.wireguard_key));
     line("router", format!("{}  link-local {}", status.router_id, status.link_local));
@@ -571,6 +572,12 @@ pub fn delegation(delegation: &Delegation) -> String {
     format!(
         "# {address} of {owner},\n# lent for {days} days to {holder}\n[[delegation]]\ngrant = \"{grant}\"\n"
     )
+}
+
+/// `molt id prefix`
+#[must_use]
+pub fn prefix(drawn: &Prefix) -> String {
+    format!("[network]\nprefix = \"{}\"\n", drawn.prefix)
 }
 
 /// One line of `molt ping`.

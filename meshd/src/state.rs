@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use molt_mesh::id::proof_of_work_bits;
-use molt_mesh::{AgentId, Identity, MeshAddr, Seed};
+use molt_mesh::{AgentId, Identity, MeshAddr, MeshPrefix, Seed};
 use zeroize::Zeroizing;
 
 /// Where state is kept unless told otherwise.
@@ -89,11 +89,11 @@ impl NodeState {
         self.claimed.unwrap_or_else(|| self.identity.agent_id())
     }
 
-    /// Its addresses, in the order in which they are shown.
+    /// Its addresses in a mesh, in the order in which they are shown.
     #[must_use]
-    pub fn addresses(&self) -> Vec<MeshAddr> {
-        let own = self.identity.address();
-        self.claimed.iter().filter_map(MeshAddr::from_agent_id).chain([own]).collect()
+    pub fn addresses(&self, mesh: MeshPrefix) -> Vec<MeshAddr> {
+        let own = self.identity.address(mesh);
+        self.claimed.iter().filter_map(|uuid| mesh.address_of(uuid)).chain([own]).collect()
     }
 }
 
@@ -337,9 +337,10 @@ mod tests {
         let uuid: AgentId = "daa46e88-46c5-4af7-9268-1482c54c1922".parse().unwrap();
         let made = state.create(Some(uuid), 0).unwrap();
         let loaded = state.load().unwrap();
-        assert_eq!(loaded.addresses(), made.addresses());
+        let mesh = MeshPrefix::DEFAULT;
+        assert_eq!(loaded.addresses(mesh), made.addresses(mesh));
         assert_eq!(loaded.agent_id(), uuid);
-        assert_eq!(loaded.addresses().len(), 2);
+        assert_eq!(loaded.addresses(mesh).len(), 2);
         assert_eq!(loaded.identity.node_public(), made.identity.node_public());
         assert!(matches!(state.create(None, 0), Err(StateError::Exists(_))));
         let (_dir, other) = fresh();

@@ -227,6 +227,58 @@ fn what_is_lent_is_an_anycast_address_or_a_containers() {
     }
 }
 
+/// The same identity in another mesh: the first 48 bits differ, and what is no prefix of a mesh is refused.
+#[test]
+fn every_address_follows_the_prefix_of_the_mesh() {
+    const MESH: [&str; 2] = ["--prefix", "fd12:3456:789a::/48"];
+    for (uuid, address, class) in DERIVED {
+        let there = address.replace("fd00:6d6f:6c74:", "fd12:3456:789a:");
+        let text = prints(&[&["id", "derive", uuid][..], &MESH].concat());
+        assert_eq!(field(&text, "address"), format!("{there}  ({class})"));
+    }
+    let dir = TempDir::new().unwrap();
+    let state = path(dir.path());
+    let (uuid, ..) = DERIVED[0];
+    let new = ["id", "new", "--json", "--state-dir", state, "--uuid", uuid];
+    let made = prints_json(&[&new[..], &MESH].concat());
+    let show = ["id", "show", "--json", "--state-dir", state];
+    assert_eq!(prints_json(&[&show[..], &MESH].concat()), made);
+    let elsewhere = prints_json(&show);
+    for (here, there) in [
+        (&made["address"], &elsewhere["address"]),
+        (&made["other-addresses"][0], &elsewhere["other-addresses"][0]),
+    ] {
+        let (here, there) = (here.as_str().unwrap(), there.as_str().unwrap());
+        assert_eq!(here.replace("fd12:3456:789a:", "fd00:6d6f:6c74:"), there);
+        assert_ne!(here, there);
+    }
+    assert_eq!(made["identity-key"], elsewhere["identity-key"]);
+    let key = made["identity-key"].as_str().unwrap();
+    let delegate = |what: &[&'static str]| {
+        [&["id", "delegate", "--json"], what, &["--to", key, "--state-dir", state], &MESH].concat()
+    };
+    let container = prints_json(&delegate(&["--container", "1"]));
+    assert!(container["address"].as_str().unwrap().starts_with("fd12:3456:789a:"), "{container}");
+    prints_json(&delegate(&["fd12:3456:789a::53"]));
+    assert!(fails(&delegate(&["fd00:6d6f:6c74::53"]), 1).contains("they are in fd12:3456:789a::/48"));
+    for wrong in ["fd12:3456:789a::/64", "2001:db8::/48", "fd12:3456:789a::"] {
+        assert!(fails(&["id", "derive", uuid, "--prefix", wrong], 2).contains("a /48 inside fd00::/8"));
+    }
+}
+
+#[test]
+fn rfc4193_section_3_2_1_a_prefix_is_drawn_at_random_and_ready_to_paste() {
+    let text = prints(&["id", "prefix"]);
+    let config = meshd::config::Config::parse(&text).unwrap();
+    assert_eq!(text, format!("[network]\nprefix = \"{}\"\n", config.network.prefix));
+    let draw = || prints_json(&["id", "prefix", "--json"]);
+    let (one, other) = (draw(), draw());
+    assert_eq!(one["schema"], "molt.prefix/1");
+    let prefix: molt_mesh::MeshPrefix = one["prefix"].as_str().unwrap().parse().unwrap();
+    assert_ne!(prefix, molt_mesh::MeshPrefix::DEFAULT);
+    assert_ne!(one["prefix"], other["prefix"]);
+}
+
 #[test]
 fn without_a_daemon_every_question_exits_with_3() {
     let dir = TempDir::new().unwrap();
@@ -285,12 +337,23 @@ fn commands(of: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// The options and arguments of each command, as scripts use them.
-const OPTIONS: [(&str, &[&str]); 25] = [
+const OPTIONS: [(&str, &[&str]); 26] = [
     ("id", &[]),
-    ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>"]),
-    ("id show", &["--state-dir <DIR>"]),
-    ("id delegate", &["[ADDR]", "--container <INDEX>", "--to <KEY>", "--days <DAYS>", "--state-dir <DIR>"]),
-    ("id derive", &["<IDENTITY>"]),
+    ("id new", &["--state-dir <DIR>", "--uuid <UUID>", "--pow-bits <BITS>", "--prefix <PREFIX>"]),
+    ("id show", &["--state-dir <DIR>", "--prefix <PREFIX>"]),
+    (
+        "id delegate",
+        &[
+            "[ADDR]",
+            "--container <INDEX>",
+            "--to <KEY>",
+            "--days <DAYS>",
+            "--state-dir <DIR>",
+            "--prefix <PREFIX>",
+        ],
+    ),
+    ("id derive", &["<IDENTITY>", "--prefix <PREFIX>"]),
+    ("id prefix", &[]),
     ("status", &[]),
     ("peers", &[]),
     ("routes", &["--explain <ADDR>"]),

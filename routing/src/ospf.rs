@@ -83,7 +83,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_mesh::ip6::ALL_SPF_ROUTERS;
-use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
+use molt_mesh::{Fib, LinkId, MeshPrefix, Prefix, RouterId, Time};
 
 mod boundary;
 pub mod consts;
@@ -108,6 +108,7 @@ mod spf;
 mod stale;
 pub mod view;
 
+pub use boundary::External;
 pub use mismatch::Mismatch;
 pub use neighbor::State;
 pub use packet::{Packet, Reject};
@@ -140,6 +141,8 @@ const STUB: Duration = Duration::from_secs(60);
 pub struct Config {
     /// Router ID, not 0.
     pub router_id: RouterId,
+    /// The /48 of the mesh: what routers announce of their own lies in it, or is refused.
+    pub mesh: MeshPrefix,
     /// Our own prefixes, announced with metric 0; a /128 is marked as our address (LA-bit).
     pub prefixes: Vec<Prefix>,
     /// Name to be shown beside our Router ID (RFC 5642).
@@ -359,7 +362,7 @@ impl Ospf {
         let mut ospf = Self {
             rng: fastrand::Rng::with_seed(config.seed),
             spf: Spf::new(config.router_id),
-            origins: Origins::new(config.member.clone()),
+            origins: Origins::new(config.mesh, config.member.clone()),
             own_origin: OwnOrigin::new(now),
             shares: Shares::default(),
             clash: Clash::default(),

@@ -34,7 +34,7 @@ use molt_bfd as bfd;
 use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, Header, Packet};
 use molt_mesh::limit::TokenBucket;
 use molt_mesh::port::{BFD_MULTIHOP, BFD_SINGLE_HOP, NEXT_HEADER_OSPF, TUNNEL_MTU};
-use molt_mesh::{Fib, LinkId, Time};
+use molt_mesh::{Fib, LinkId, MeshPrefix, Time};
 
 use crate::counters::{Counters, Discard};
 use crate::driver::{Core, IoCounters};
@@ -59,6 +59,8 @@ const EVENT_LIMIT: usize = 4096;
 /// Who this node is, for the packet path.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
+    /// The /48 of the mesh.
+    pub mesh: MeshPrefix,
     /// Mesh addresses of this node. The first is the source of its ICMPv6 errors and probes.
     pub addresses: Vec<Ipv6Addr>,
     /// Link-local address of this end of every tunnel.

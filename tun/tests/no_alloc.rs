@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use molt_mesh::fib::FibBuilder;
 use molt_mesh::ip6::Header;
-use molt_mesh::{Identity, LinkId, Prefix, Seed, Time};
+use molt_mesh::{Identity, LinkId, MeshPrefix, Prefix, Seed, Time};
 use molt_tun::engine::wireguard::WireGuardEngine;
 use molt_tun::{BfdChange, Command, Core as _, Dataplane, Event, LinkConfig, NodeConfig, Output};
 
@@ -82,7 +82,7 @@ fn identity(node: usize) -> Identity {
 }
 
 fn address(node: usize) -> Ipv6Addr {
-    identity(node).address().ip()
+    identity(node).address(MeshPrefix::DEFAULT).ip()
 }
 
 fn underlay(node: usize) -> SocketAddr {
@@ -107,7 +107,8 @@ impl Rig {
     fn line() -> Self {
         let node = |node| {
             let addresses = vec![address(node)];
-            let config = NodeConfig { addresses, link_local: identity(node).link_local(), seed: node as u64 };
+            let (mesh, link_local) = (MeshPrefix::DEFAULT, identity(node).link_local());
+            let config = NodeConfig { mesh, addresses, link_local, seed: node as u64 };
             (Dataplane::new(WireGuardEngine::new(&identity(node)), config), Output::new(true))
         };
         let mut rig = Self {

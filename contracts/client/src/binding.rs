@@ -161,9 +161,7 @@ impl NodeBinding {
     /// The rules that need neither time nor keys.
     fn check(&self) -> Result<(), BindingReject> {
         let own = match self.address.class() {
-            TrustClass::SelfCertifying => {
-                MeshAddr::from_agent_id(&molt_mesh::AgentId::from_key(&self.node)) == Some(self.address)
-            }
+            TrustClass::SelfCertifying => self.address.mesh().address_of_key(&self.node) == self.address,
             // Whether it was given that address is for the records of the mesh to say.
             TrustClass::Claimed => true,
             TrustClass::Container | TrustClass::Infrastructure => false,

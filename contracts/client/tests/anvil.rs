@@ -27,7 +27,7 @@ use molt_contracts::rate::{Account, Limiter, RateClass, Verdict};
 use molt_contracts::settlement::{JobId, LedgerError, Terms};
 use molt_contracts::tier::{TOKEN, Tier};
 use molt_contracts::wallet::Sign as _;
-use molt_mesh::Seed;
+use molt_mesh::{MeshPrefix, Seed};
 use rig::{Rig, key};
 
 const MILLION: u128 = 1_000_000 * TOKEN;
@@ -64,9 +64,12 @@ fn a_stake_is_what_messages_are_admitted_by_and_a_slash_takes_it_away() {
     let staked = rig.run(cli::stake(&mut payer, 10_000_000)).unwrap();
     assert_eq!((staked.staked, staked.bunker, staked.tier.as_str()), (10_000_000, 10_000_000, "silver"));
     rig.run(payer.claim_node(node.key())).unwrap();
-    let bound = cli::bind(payer.rpc(), rig::NETWORK, &node, &key(1), false, &*rig.clock).unwrap();
+    let bound = cli::bind(payer.rpc(), rig::NETWORK, MeshPrefix::DEFAULT, &node, &key(1), false, &*rig.clock)
+        .unwrap();
     watcher.handle_binding(&rig::certificate(&bound.certificate)).unwrap();
-    let elsewhere = cli::bind(payer.rpc(), NetworkId([8; 32]), &node, &key(1), false, &*rig.clock).unwrap();
+    let elsewhere =
+        cli::bind(payer.rpc(), NetworkId([8; 32]), MeshPrefix::DEFAULT, &node, &key(1), false, &*rig.clock)
+            .unwrap();
     assert!(watcher.handle_binding(&rig::certificate(&elsewhere.certificate)).is_err());
     let tier = || match oracle.view(node.key(), rig.now()) {
         StakeView::Known { tier, frozen, .. } => Some((tier, frozen)),
@@ -227,7 +230,9 @@ fn an_outage_in_the_middle_loses_no_call_and_pays_nothing_twice() {
     let watcher = rig.watcher(Some(&cache));
     let oracle = watcher.oracle();
     let policy = policy(&oracle);
-    let bound = cli::bind(rig.payer(1).rpc(), rig::NETWORK, &node, &key(1), false, &*rig.clock).unwrap();
+    let bound =
+        cli::bind(rig.payer(1).rpc(), rig::NETWORK, MeshPrefix::DEFAULT, &node, &key(1), false, &*rig.clock)
+            .unwrap();
     watcher.handle_binding(&rig::certificate(&bound.certificate)).unwrap();
     rig.wait("the stake", || {
         matches!(oracle.view(node.key(), rig.now()), StakeView::Known { tier: Tier::Starter, .. })

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use molt_mesh::codec::Reader;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
-use molt_mesh::{LinkId, Prefix, RouterId, Target, Time};
+use molt_mesh::{LinkId, MeshPrefix, Prefix, RouterId, Target, Time};
 use molt_routing::ospf::lsa::Lsa;
 use molt_routing::ospf::packet::PacketBody;
 use molt_routing::ospf::{Config, LinkConfig, Ospf, Output, Packet, RestartHelper, State};
@@ -75,6 +75,7 @@ impl Net {
         let node = |node| {
             let config = Config {
                 router_id: router_id(node),
+                mesh: MeshPrefix::DEFAULT,
                 prefixes: vec![prefix(node)],
                 hostname: Some(format!("node{node}")),
                 hello: Duration::from_secs(10),

@@ -18,10 +18,12 @@ use molt_mesh::port::{
     BFD_SINGLE_HOP, NEXT_HEADER_ICMPV6, NEXT_HEADER_OSPF, NEXT_HEADER_TCP, NEXT_HEADER_UDP,
 };
 use molt_mesh::sign::Strict;
-use molt_mesh::{Identity, LinkId, MeshAddr, Prefix, Time, checksum};
+use molt_mesh::{Identity, LinkId, Prefix, Time, checksum};
 use molt_tun::engine::wireguard::{WireGuard, WireGuardEngine};
 use molt_tun::engine::{Engine as _, Message, Opened, Sealed, Tunnel as _};
 use molt_tun::{Command, Core as _, Dataplane, MAX_DATAGRAM, NodeConfig, Output};
+
+use super::MESH;
 
 /// Most operations in one input.
 const OPERATIONS: usize = 100;
@@ -110,11 +112,11 @@ fn address(number: u8) -> Ipv6Addr {
         0 | 1 => MISCHIEF.link_local(),
         2 | 3 => NODE.link_local(),
         4 => ALL_SPF_ROUTERS,
-        5 | 6 => NODE.address().ip(),
-        7 => MISCHIEF.address().ip(),
-        8 => FRIEND.address().ip(),
+        5 | 6 => NODE.address(MESH).ip(),
+        7 => MISCHIEF.address(MESH).ip(),
+        8 => FRIEND.address(MESH).ip(),
         9 => FRIEND.link_local(),
-        10 => super::identity(9).address().ip(),
+        10 => super::identity(9).address(MESH).ip(),
         _ => Ipv6Addr::UNSPECIFIED,
     }
 }
@@ -146,10 +148,11 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let now = Time::from_millis(1000);
-        let addresses = vec![NODE.address().ip()];
+        let addresses = vec![NODE.address(MESH).ip()];
         let link_local = NODE.link_local();
-        let config = NodeConfig { addresses: addresses.clone(), link_local, seed: 1 };
+        let config = NodeConfig { mesh: MESH, addresses: addresses.clone(), link_local, seed: 1 };
         let control = ControlConfig {
+            mesh: MESH,
             identity: NODE.clone(),
             draw: 0,
             unix_ms: 1_800_000_000_000,
@@ -207,10 +210,10 @@ impl Rig {
     /// Packets are forwarded between both neighbours, as if the adjacencies were Full.
     fn give_routes(&mut self) {
         let mut fib = FibBuilder::default();
-        fib.local(Prefix::host(NODE.address().ip()));
+        fib.local(Prefix::host(NODE.address(MESH).ip()));
         for (number, identity) in [(1, &*MISCHIEF), (2, &*FRIEND)] {
             let link = LinkId::new(number).expect("it is not zero");
-            fib.via(Prefix::host(identity.address().ip()), &[link]);
+            fib.via(Prefix::host(identity.address(MESH).ip()), &[link]);
             self.command(Command::Forwarding(link, true));
         }
         self.command(Command::Fib(Arc::new(fib.build())));
@@ -262,8 +265,8 @@ impl Rig {
         }
         for bytes in self.out.tun.packets() {
             let packet = Packet::new(bytes).expect("what the host gets is IPv6");
-            assert_eq!((packet.dst(), packet.len()), (NODE.address().ip(), bytes.len()));
-            assert!(MeshAddr::new(packet.src()).is_some(), "{} is outside the mesh", packet.src());
+            assert_eq!((packet.dst(), packet.len()), (NODE.address(MESH).ip(), bytes.len()));
+            assert!(MESH.address(packet.src()).is_some(), "{} is outside the mesh", packet.src());
             self.delivered.push(bytes.to_vec());
         }
         self.out.clear();
@@ -272,7 +275,7 @@ impl Rig {
 
     fn the_friend_is_reached(&mut self) {
         self.give_routes();
-        let (node, friend) = (NODE.address().ip(), FRIEND.address().ip());
+        let (node, friend) = (NODE.address(MESH).ip(), FRIEND.address(MESH).ip());
         let header = Header { src: friend, dst: node, hop_limit: 64, traffic_class: 0 };
         let packet = header.udp(7, 7, b"hello");
         let mut room = vec![0; MAX_DATAGRAM];

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use molt_mesh::port::UNDERLAY;
-use molt_mesh::{MESH_PREFIX, MeshAddr, NodePublic};
+use molt_mesh::{IdentityKey, MeshPrefix, NodePublic};
 use serde_json::Value;
 
 use super::{Neighbour, Plan, Setup, TUN};
@@ -35,6 +35,8 @@ pub struct Meshd {
     pub address: Ipv6Addr,
     /// Its WireGuard key.
     pub key: NodePublic,
+    /// The /48 of its mesh.
+    pub mesh: MeshPrefix,
     /// Its configuration file; rewrite it and [`molt`](Self::molt) `reload`.
     pub config: PathBuf,
     /// Where its key is.
@@ -51,14 +53,15 @@ impl Meshd {
         node: usize,
         peers: &[Neighbour],
         strangers: &[(String, Ipv6Addr)],
+        borders: &[IdentityKey],
         setup: &Setup,
     ) -> Result<Self> {
         let dir = namespace.dir().to_owned();
         let (config, socket) = (dir.join("meshd.toml"), dir.join("molt.sock"));
-        fs::write(&config, toml(node, peers, setup)? + &origins(peers, strangers)?)?;
+        fs::write(&config, toml(node, plan, peers, borders, setup)? + &origins(peers, strangers)?)?;
         let state_dir = state_dir(&namespace);
-        let (address, key) = (plan.address, plan.key);
-        let mut meshd = Self { namespace, address, key, config, state_dir, socket, process: None };
+        let Plan { address, key, mesh, .. } = *plan;
+        let mut meshd = Self { namespace, address, key, mesh, config, state_dir, socket, process: None };
         meshd.run()?;
         Ok(meshd)
     }
@@ -194,7 +197,13 @@ impl Drop for Meshd {
     }
 }
 
-fn toml(node: usize, peers: &[Neighbour], setup: &Setup) -> Result<String> {
+fn toml(
+    node: usize,
+    plan: &Plan,
+    peers: &[Neighbour],
+    borders: &[IdentityKey],
+    setup: &Setup,
+) -> Result<String> {
     let mut text = String::new();
     let hello_s = setup.hello_s;
     writeln!(text, "[node]\nname = \"n{node}\"\n[underlay]\nlisten = \"[::]:{UNDERLAY}\"")?;
@@ -203,22 +212,47 @@ fn toml(node: usize, peers: &[Neighbour], setup: &Setup) -> Result<String> {
     for peer in peers {
         let key = STANDARD.encode(peer.key.as_bytes());
         writeln!(text, "[[peer]]\nwireguard_key = \"{key}\"\nendpoint = \"{}\"", peer.endpoint)?;
-        match setup.bgp {
-            _ if !peer.stock => {}
-            None => writeln!(text, "stock = true\nallow = [\"{}/128\"]", peer.address)?,
-            Some(_) => writeln!(text, "border = \"{}\"", peer.address)?,
+        if peer.mesh != plan.mesh {
+            writeln!(text, "border = \"{}\"", peer.address)?;
+        } else if peer.stock {
+            writeln!(text, "stock = true\nallow = [\"{}/128\"]", peer.address)?;
         }
     }
+    if plan.mesh != MeshPrefix::DEFAULT || setup.bgp.is_some() {
+        writeln!(text, "[network]\nprefix = \"{}\"", plan.mesh)?;
+    }
     if let Some(policy) = setup.bgp {
-        writeln!(text, "[network]\nexternal = [\"{}\"]", border::OTHER_MESH)?;
-        let borders: Vec<&Neighbour> = peers.iter().filter(|peer| peer.stock).collect();
-        if !borders.is_empty() {
-            writeln!(text, "[bgp]\nas = {}\nannounce = [\"{MESH_PREFIX}\"]", border::OUR_AS)?;
+        text += &bgp(plan, peers, borders, setup, policy)?;
+    }
+    Ok(text)
+}
+
+/// The rest of `[network]`, and at a border `[bgp]`.
+fn bgp(
+    plan: &Plan,
+    peers: &[Neighbour],
+    borders: &[IdentityKey],
+    setup: &Setup,
+    policy: &str,
+) -> Result<String> {
+    let ours = (setup.prefix, border::OUR_AS);
+    let theirs = (border::OTHER_MESH, border::OTHER_AS);
+    let ((mesh, asn), (other, other_asn)) =
+        if plan.mesh == setup.prefix { (ours, theirs) } else { (theirs, ours) };
+    let mut text = String::new();
+    let by: Vec<String> = borders.iter().map(|key| format!("\"{key}\"")).collect();
+    writeln!(text, "external = [{{ prefix = \"{other}\", by = [{}] }}]", by.join(", "))?;
+    let mut borders = peers.iter().filter(|peer| peer.mesh != mesh).peekable();
+    if borders.peek().is_some() {
+        writeln!(text, "[bgp]\nas = {asn}\nannounce = [\"{mesh}\"]")?;
+    }
+    for peer in borders {
+        writeln!(text, "[[bgp.peer]]\naddress = \"{}\"\nas = {other_asn}", peer.address)?;
+        if peer.stock {
+            // BIRD sends BFD packets with a hop limit of 64.
+            writeln!(text, "multihop = 192")?;
         }
-        for peer in borders {
-            writeln!(text, "[[bgp.peer]]\naddress = \"{}\"\nas = {}", peer.address, border::OTHER_AS)?;
-            writeln!(text, "{policy}")?;
-        }
+        text += &policy.replace("OURS", &mesh.to_string()).replace("THEIRS", &other.to_string());
     }
     Ok(text)
 }
@@ -244,15 +278,16 @@ pub(super) fn state_dir(namespace: &Namespace) -> PathBuf {
 }
 
 /// `molt id new`: a key of its own for each node of each run.
-pub(super) fn new_identity(state_dir: &Path) -> Result<(NodePublic, Ipv6Addr)> {
+pub(super) fn new_identity(
+    state_dir: &Path,
+    mesh: MeshPrefix,
+) -> Result<(NodePublic, IdentityKey, Ipv6Addr)> {
     let mut command = Command::new(binary("molt")?);
-    command.args(["id", "new", "--json", "--state-dir"]).arg(state_dir);
+    command.args(["id", "new", "--json", "--prefix", &mesh.to_string(), "--state-dir"]).arg(state_dir);
     let answer = json(&command.output()?)?;
-    let key = answer["wireguard-key"].as_str().context("no wireguard-key in the answer of molt id new")?;
-    let key: [u8; 32] =
-        STANDARD.decode(key)?.try_into().map_err(|_| anyhow!("{key} is not a key of 32 bytes"))?;
-    let address = answer["address"].as_str().context("no address in the answer of molt id new")?;
-    Ok((NodePublic::from_bytes(key), address.parse::<MeshAddr>()?.ip()))
+    let text = |name: &str| answer[name].as_str().with_context(|| format!("no {name} in {answer}"));
+    let address = mesh.address(text("address")?.parse()?).context("an address of another mesh")?;
+    Ok((text("wireguard-key")?.parse()?, text("identity-key")?.parse()?, address.ip()))
 }
 
 /// Where a binary of the package `meshd` is: beside the folder of the running test, brought up to date once.

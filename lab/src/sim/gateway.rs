@@ -18,7 +18,7 @@ use std::time::Duration;
 use molt_bfd as bfd;
 use molt_mesh::ip6::{ALL_SPF_ROUTERS, CLASS_NETWORK_CONTROL, Header};
 use molt_mesh::port::NEXT_HEADER_OSPF;
-use molt_mesh::{LinkId, NodePublic, RouterId, Time};
+use molt_mesh::{LinkId, MeshPrefix, NodePublic, RouterId, Time};
 use molt_routing::ospf::Packet;
 use molt_routing::ospf::consts::{MIN_LS_ARRIVAL, link_type};
 use molt_routing::ospf::lsa::RouterLink;
@@ -77,7 +77,12 @@ impl Gateway {
     ) -> Self {
         let identity = area.identity(me).expect("a recorded area is signed");
         let (key, link_local) = (*identity.node_public(), identity.link_local());
-        let config = NodeConfig { addresses: vec![identity.address().ip()], link_local, seed };
+        let config = NodeConfig {
+            mesh: MeshPrefix::DEFAULT,
+            addresses: vec![identity.address(MeshPrefix::DEFAULT).ip()],
+            link_local,
+            seed,
+        };
         let mut offers = Offers::default();
         for lsa in (0..area.size()).flat_map(|router| area.lsas(router)) {
             offers.say(lsa, now);

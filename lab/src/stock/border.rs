@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 use anyhow::{Context, Result};
-use molt_mesh::{MESH_PREFIX, Prefix};
+use molt_mesh::{MeshPrefix, Prefix};
 use serde_json::Value;
 
 use crate::netns::Namespace;
@@ -15,8 +15,8 @@ use super::{Bird, Frr, RouterConfig};
 pub const OUR_AS: u32 = 4_200_000_001;
 /// AS number of the other mesh.
 pub const OTHER_AS: u32 = 4_200_000_002;
-/// The other mesh.
-pub const OTHER_MESH: Prefix = Prefix::new(Ipv6Addr::new(0xfd12, 0x3456, 0x789a, 0, 0, 0, 0, 0), 48);
+/// The other mesh: `fd12:3456:789a::/48`.
+pub const OTHER_MESH: MeshPrefix = MeshPrefix::from_global_id([0x12, 0x34, 0x56, 0x78, 0x9a]);
 
 /// What a border of the other mesh is told.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ impl Frr {
     /// # Errors
     /// If FRR does not answer as expected.
     pub fn bgp_path_to_us(&self) -> Result<Option<String>> {
-        let answer = self.vtysh_json(&format!("show bgp ipv6 unicast {MESH_PREFIX} json"))?;
+        let answer = self.vtysh_json(&format!("show bgp ipv6 unicast {} json", MeshPrefix::DEFAULT))?;
         let paths = answer["paths"].as_array().map(Vec::as_slice).unwrap_or_default();
         let best = paths.iter().find(|path| path["bestpath"]["overall"] == Value::Bool(true));
         Ok(best.and_then(|path| path["aspath"]["string"].as_str()).map(str::to_owned))
@@ -119,7 +119,7 @@ impl Bird {
     /// # Errors
     /// If BIRD does not answer.
     pub fn bgp_path_to_us(&self) -> Result<Option<String>> {
-        let text = self.birdc(&format!("show route all protocol border for {MESH_PREFIX}"))?;
+        let text = self.birdc(&format!("show route all protocol border for {}", MeshPrefix::DEFAULT))?;
         let path = text.lines().find_map(|line| line.trim().strip_prefix("BGP.as_path: "));
         Ok(path.map(str::to_owned))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::addr::{MeshAddr, TrustClass};
+use crate::addr::{MeshAddr, MeshPrefix, TrustClass};
 use crate::codec::{Reader, Short, Writer};
 use crate::key::{Identity, IdentityKey};
 use crate::sign::{Context, SIGNATURE_LEN, Signed, Strict, Verifier};
@@ -48,6 +48,9 @@ pub enum DelegationReject {
     /// The address is not one of the owner's containers, and no anycast address.
     #[error("delegation of an address that is not the owner's")]
     Address,
+    /// The address is of another mesh than that of whoever reads it.
+    #[error("delegation of an address of another mesh (see `[network] prefix`)")]
+    AnotherMesh,
     /// Its length is not that of a delegation.
     #[error("length of the delegation")]
     Length,
@@ -84,23 +87,7 @@ impl Grant {
         Ok(Delegation { grant: *self, bytes: identity.sign(CONTEXT, w.finish()).into() })
     }
 
-    /// An anycast address has no owner by itself; whether this one may hand it out is for its readers to know.
-    fn check(&self) -> Result<(), DelegationReject> {
-        let fits = match self.address.class() {
-            TrustClass::Container => MeshAddr::of_container(&self.owner, self.index) == self.address,
-            TrustClass::Infrastructure => self.index == 0,
-            TrustClass::Claimed | TrustClass::SelfCertifying => false,
-        };
-        if fits { Ok(()) } else { Err(DelegationReject::Address) }
-    }
-}
-
-impl Delegation {
-    /// Reads and verifies one delegation.
-    ///
-    /// # Errors
-    /// [`DelegationReject`] names the rule that failed.
-    pub fn verify(bytes: &[u8], verifier: &dyn Verifier) -> Result<Self, DelegationReject> {
+    fn decode(bytes: &[u8]) -> Result<Self, DelegationReject> {
         let signed = Signed::split(bytes).ok_or(DelegationReject::Length)?;
         let mut r = Reader::new(signed.content);
         let (version, flags) = (r.u8()?, r.u8()?);
@@ -115,12 +102,42 @@ impl Delegation {
         if !r.is_empty() {
             return Err(DelegationReject::Length);
         }
-        let grant = Grant { owner, index, address, holder, seq, expiry };
+        let grant = Self { owner, index, address, holder, seq, expiry };
         grant.check()?;
-        if !signed.is_by(&owner, CONTEXT, verifier) {
+        Ok(grant)
+    }
+
+    /// Checks the signature of the bytes this was read from.
+    fn signed(self, bytes: &[u8], verifier: &dyn Verifier) -> Result<Delegation, DelegationReject> {
+        let signed = Signed::split(bytes).ok_or(DelegationReject::Length)?;
+        if !signed.is_by(&self.owner, CONTEXT, verifier) {
             return Err(DelegationReject::Signature);
         }
-        Ok(Self { grant, bytes: bytes.into() })
+        Ok(Delegation { grant: self, bytes: bytes.into() })
+    }
+
+    /// An anycast address has no owner by itself; whether this one may hand it out is for its readers to know.
+    fn check(&self) -> Result<(), DelegationReject> {
+        let fits = match self.address.class() {
+            TrustClass::Container => self.address.mesh().container(&self.owner, self.index) == self.address,
+            TrustClass::Infrastructure => self.index == 0,
+            TrustClass::Claimed | TrustClass::SelfCertifying => false,
+        };
+        if fits { Ok(()) } else { Err(DelegationReject::Address) }
+    }
+}
+
+impl Delegation {
+    /// Reads and verifies one delegation of an address of our mesh.
+    ///
+    /// # Errors
+    /// [`DelegationReject`] names the rule that failed.
+    pub fn verify(bytes: &[u8], mesh: MeshPrefix, verifier: &dyn Verifier) -> Result<Self, DelegationReject> {
+        let grant = Grant::decode(bytes)?;
+        if grant.address.mesh() != mesh {
+            return Err(DelegationReject::AnotherMesh);
+        }
+        grant.signed(bytes, verifier)
     }
 
     /// What it grants.
@@ -143,12 +160,12 @@ impl fmt::Display for Delegation {
     }
 }
 
-/// What [`Display`](fmt::Display) wrote; the signature is checked.
+/// What [`Display`](fmt::Display) wrote; the signature is checked. The mesh may be any: its reader compares.
 impl FromStr for Delegation {
     type Err = DelegationReject;
 
     fn from_str(text: &str) -> Result<Self, DelegationReject> {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| DelegationReject::NotBase64)?;
-        Self::verify(&bytes, &Strict)
+        Grant::decode(&bytes)?.signed(&bytes, &Strict)
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::Seed;
 use crate::sign::Strict;
 
+const MESH: MeshPrefix = MeshPrefix::DEFAULT;
+
 fn identity(number: u8) -> Identity {
     Seed::from_bytes([number; 32]).identity()
 }
@@ -11,7 +13,7 @@ fn agent(identity: &Identity) -> Agent {
         key: *identity.key(),
         wireguard: *identity.node_public(),
         draw: 3,
-        addresses: vec!["fd00:6d6f:6c74:daa4:6e88:46c5:4af7:9268".parse().unwrap(), identity.address()],
+        addresses: vec!["fd00:6d6f:6c74:daa4:6e88:46c5:4af7:9268".parse().unwrap(), identity.address(MESH)],
         name: Some("alpha".into()),
         endpoints: vec!["192.0.2.1:51820".parse().unwrap(), "[2001:db8::1]:51820".parse().unwrap()],
         services: vec![Service { name: "rpc".into(), port: 6800, protocol: 6 }],
@@ -31,7 +33,7 @@ fn resigned(record: &AgentRecord, identity: &Identity, change: impl FnOnce(&mut 
 }
 
 fn read(bytes: &[u8]) -> Result<AgentRecord, RecordReject> {
-    Unverified::decode(bytes)?.verify(&Strict)
+    Unverified::decode(bytes)?.verify(MESH, &Strict)
 }
 
 #[test]
@@ -135,16 +137,16 @@ fn a_delegation_is_for_containers_of_its_owner_and_anycast_only() {
         seq: 1,
         expiry: 2,
     };
-    let container = MeshAddr::of_container(owner.key(), 7);
+    let container = MESH.container(owner.key(), 7);
     let delegation = grant(container, 7).sign(&owner).unwrap();
     assert_eq!(delegation.bytes().len(), DELEGATION_LEN);
-    assert_eq!(Delegation::verify(delegation.bytes(), &Strict).as_ref(), Ok(&delegation));
+    assert_eq!(Delegation::verify(delegation.bytes(), MESH, &Strict).as_ref(), Ok(&delegation));
     grant("fd00:6d6f:6c74::53".parse().unwrap(), 0).sign(&owner).unwrap();
     for (address, index) in [
         (container, 8),
-        (MeshAddr::of_container(holder.key(), 7), 7),
-        (holder.address(), 0),
-        (owner.address(), 0),
+        (MESH.container(holder.key(), 7), 7),
+        (holder.address(MESH), 0),
+        (owner.address(MESH), 0),
         ("fd00:6d6f:6c74:daa4:6e88:46c5:4af7:9268".parse().unwrap(), 0),
     ] {
         assert_eq!(grant(address, index).sign(&owner), Err(DelegationReject::Address), "{address}");
@@ -153,8 +155,36 @@ fn a_delegation_is_for_containers_of_its_owner_and_anycast_only() {
     for at in 0..DELEGATION_LEN {
         let mut bytes = delegation.bytes().to_vec();
         bytes[at] ^= 1;
-        assert!(Delegation::verify(&bytes, &Strict).is_err(), "byte {at}");
-        assert!(Delegation::verify(&bytes[..at], &Strict).is_err(), "{at} bytes");
+        assert!(Delegation::verify(&bytes, MESH, &Strict).is_err(), "byte {at}");
+        assert!(Delegation::verify(&bytes[..at], MESH, &Strict).is_err(), "{at} bytes");
+    }
+}
+
+/// The keys and signatures are good: the record is of a node of the mesh next door.
+#[test]
+fn a_record_or_delegation_of_another_mesh_is_refused_by_name_and_counts_there() {
+    let identity = identity(1);
+    let other: MeshPrefix = "fd12:3456:789a::/48".parse().unwrap();
+    let there = Agent { addresses: vec![identity.address(other)], ..agent(&identity) };
+    let both = Agent { addresses: vec![identity.address(MESH), identity.address(other)], ..agent(&identity) };
+    for (agent, counts_there) in [(there, true), (both, false)] {
+        let record = agent.sign(&identity).unwrap();
+        assert_eq!(read(record.bytes()), Err(RecordReject::AnotherMesh));
+        let counts = Unverified::decode(record.bytes()).unwrap().verify(other, &Strict).is_ok();
+        assert_eq!(counts, counts_there);
+    }
+    let (owner, holder) = (*identity.key(), *identity.key());
+    for (index, address) in [(7, other.container(&owner, 7)), (0, "fd12:3456:789a::53".parse().unwrap())] {
+        let grant = Grant { owner, index, address, holder, seq: 1, expiry: 2 };
+        let delegation = grant.sign(&identity).unwrap();
+        let verify = |mesh| Delegation::verify(delegation.bytes(), mesh, &Strict);
+        assert_eq!(verify(MESH), Err(DelegationReject::AnotherMesh));
+        assert_eq!(verify(other).as_ref(), Ok(&delegation));
+        assert_eq!(
+            delegation.to_string().parse::<Delegation>().as_ref(),
+            Ok(&delegation),
+            "text is of any mesh"
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use meshd::handover::GRACE;
 use meshd::render;
 use meshd::state::{DEFAULT_STATE_DIR, NodeState, StateDir};
 use molt_mesh::record::Grant;
-use molt_mesh::{AgentId, Identity, IdentityKey, MESH_PREFIX, MeshAddr, TrustClass};
+use molt_mesh::{AgentId, Identity, IdentityKey, MeshAddr, MeshPrefix, TrustClass};
 use molt_tun::Clock;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -87,6 +87,14 @@ enum Command {
     Down,
 }
 
+/// Of which mesh an address is.
+#[derive(Args)]
+struct Mesh {
+    /// The /48 of the mesh, if its configuration has a [network] prefix
+    #[arg(long, default_value_t, value_name = "PREFIX")]
+    prefix: MeshPrefix,
+}
+
 #[derive(Subcommand)]
 enum IdCommand {
     /// Make a new identity
@@ -100,12 +108,16 @@ enum IdCommand {
         /// Leading zero bits of the proof-of-work hash; each doubles the time
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=32), value_name = "BITS")]
         pow_bits: u32,
+        #[command(flatten)]
+        mesh: Mesh,
     },
     /// Show the identity of a state directory
     Show {
         /// Where it is kept
         #[arg(long, default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
         state_dir: PathBuf,
+        #[command(flatten)]
+        mesh: Mesh,
     },
     /// Lend an address of ours to another node: a container's, or an anycast address. Prints what that node's configuration needs
     #[command(group(clap::ArgGroup::new("what").required(true)))]
@@ -125,12 +137,18 @@ enum IdCommand {
         /// Where the identity that signs is kept
         #[arg(long, default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
         state_dir: PathBuf,
+        #[command(flatten)]
+        mesh: Mesh,
     },
     /// The address of a UUID or an Ed25519 public key (base64 or hexadecimal)
     Derive {
         /// UUID or key
         identity: String,
+        #[command(flatten)]
+        mesh: Mesh,
     },
+    /// Draw a random /48 for a mesh that is to meet others (RFC 4193). Prints what the configuration of all its nodes needs
+    Prefix,
 }
 
 #[derive(Subcommand)]
@@ -415,23 +433,35 @@ fn waits_for(cli: &Cli, address: Option<Ipv6Addr>) -> Result<Option<String>, Cli
 
 fn id(cli: &Cli, command: &IdCommand) -> anyhow::Result<()> {
     let id = match command {
-        IdCommand::New { state_dir, uuid, pow_bits } => {
-            describe(&StateDir::open(state_dir)?.create(*uuid, *pow_bits)?)
+        IdCommand::New { state_dir, uuid, pow_bits, mesh } => {
+            describe(&StateDir::open(state_dir)?.create(*uuid, *pow_bits)?, mesh.prefix)
         }
-        IdCommand::Show { state_dir } => describe(&StateDir::open(state_dir)?.load()?),
-        IdCommand::Derive { identity } => derive(identity)?,
-        IdCommand::Delegate { address, container, to, days, state_dir } => {
+        IdCommand::Show { state_dir, mesh } => describe(&StateDir::open(state_dir)?.load()?, mesh.prefix),
+        IdCommand::Derive { identity, mesh } => derive(identity, mesh.prefix)?,
+        IdCommand::Delegate { address, container, to, days, state_dir, mesh } => {
             let node = StateDir::open(state_dir)?.load()?;
-            let signed = delegate(&node.identity, *address, container.unwrap_or(0), *to, *days)?;
+            let address = lent(&node.identity, mesh.prefix, *address, container.unwrap_or(0))?;
+            let signed = delegate(&node.identity, address, container.unwrap_or(0), *to, *days)?;
             return print(cli, serde_json::to_value(&signed)?, render::delegation);
+        }
+        IdCommand::Prefix => {
+            let prefix = api::Prefix { schema: schema::PREFIX.into(), prefix: draw_prefix()?.to_string() };
+            return print(cli, serde_json::to_value(&prefix)?, render::prefix);
         }
     };
     print(cli, serde_json::to_value(&id)?, render::id)
 }
 
-fn describe(node: &NodeState) -> api::Id {
-    let addresses = node.addresses();
-    let own = node.identity.address();
+/// RFC 4193 section 3.2.1 asks for 40 random bits. The algorithm of section 3.2.2 is for systems that have none.
+fn draw_prefix() -> anyhow::Result<MeshPrefix> {
+    let mut global_id = [0; 5];
+    getrandom::fill(&mut global_id).map_err(io::Error::other).context("no random bits to be had")?;
+    Ok(MeshPrefix::from_global_id(global_id))
+}
+
+fn describe(node: &NodeState, mesh: MeshPrefix) -> api::Id {
+    let addresses = node.addresses(mesh);
+    let own = node.identity.address(mesh);
     let first = addresses.first().copied().unwrap_or(own);
     api::Id {
         schema: schema::ID.into(),
@@ -445,20 +475,29 @@ fn describe(node: &NodeState) -> api::Id {
     }
 }
 
-/// The delegation of an anycast address, or without one of a container's.
+/// An anycast address, or without one a container's.
+fn lent(
+    identity: &Identity,
+    mesh: MeshPrefix,
+    anycast: Option<Ipv6Addr>,
+    container: u16,
+) -> anyhow::Result<MeshAddr> {
+    let Some(address) = anycast else { return Ok(mesh.container(identity.key(), container)) };
+    let known = mesh.address(address).filter(|address| address.class() == TrustClass::Infrastructure);
+    known.with_context(|| {
+        format!(
+            "{address} is no anycast address: they are in {mesh} (see --prefix) with a seventh group below 1000"
+        )
+    })
+}
+
 fn delegate(
     identity: &Identity,
-    anycast: Option<Ipv6Addr>,
+    address: MeshAddr,
     container: u16,
     holder: IdentityKey,
     days: u16,
 ) -> anyhow::Result<api::Delegation> {
-    let address = match anycast {
-        Some(address) => MeshAddr::new(address)
-            .filter(|address| address.class() == TrustClass::Infrastructure)
-            .with_context(|| format!("{address} is no anycast address: they are in {MESH_PREFIX} with a seventh group below 1000"))?,
-        None => MeshAddr::of_container(identity.key(), container),
-    };
     let unix_ms = Clock::start().unix_ms_at_start();
     let expiry = unix_ms / 1000 + u64::from(days) * 86_400;
     // Rises because time does: of two delegations of a container the later one counts.
@@ -474,13 +513,13 @@ fn delegate(
     })
 }
 
-fn derive(identity: &str) -> anyhow::Result<api::Id> {
+fn derive(identity: &str, mesh: MeshPrefix) -> anyhow::Result<api::Id> {
     let (agent_id, key) = match (identity.parse::<AgentId>(), identity.parse::<IdentityKey>()) {
         (Ok(uuid), _) => (uuid, None),
         (_, Ok(key)) => (AgentId::from_key(&key), Some(key)),
         (Err(uuid), Err(key)) => anyhow::bail!("{identity:?} is {uuid}; and {key}"),
     };
-    let Some(address) = MeshAddr::from_agent_id(&agent_id) else {
+    let Some(address) = mesh.address_of(&agent_id) else {
         anyhow::bail!(
             "{agent_id} has version {}: only versions 1 to 8 have an address on the mesh",
             agent_id.version()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
-use molt_mesh::{MESH_PREFIX, Prefix};
+use molt_mesh::{MeshPrefix, Prefix};
 use molt_routing::bgp;
 use molt_routing::bgp::policy::{Community, Policy, PrefixMatch, Rule as BgpRule};
 use serde::Deserialize;
@@ -97,8 +97,8 @@ pub enum Action {
 }
 
 impl Bgp {
-    /// `external` is that of `[network]`.
-    pub(super) fn check(&self, external: &[Prefix]) -> Result<(), String> {
+    /// `mesh` and `external` are those of `[network]`.
+    pub(super) fn check(&self, mesh: MeshPrefix, external: &[Prefix]) -> Result<(), String> {
         if self.asn == 0 {
             return Err("[bgp] as = 0 is no AS number (RFC 7607)".into());
         }
@@ -120,7 +120,7 @@ impl Bgp {
             if peer.multihop == 0 {
                 return Err(format!("[[bgp.peer]] {address}: multihop is 1 to 255"));
             }
-            if !external.iter().chain([&MESH_PREFIX]).any(|prefix| prefix.contains(address)) {
+            if !mesh.contains(address) && !external.iter().any(|prefix| prefix.contains(address)) {
                 return Err(format!(
                     "[[bgp.peer]] {address} is neither in the mesh nor in [network] external"
                 ));
@@ -219,9 +219,18 @@ fn communities_from_text<'de, D: serde::Deserializer<'de>>(
 }
 
 /// What `[[peer]] border` and `[network] external` ask of each other.
-pub(super) fn check_outside(external: &[Prefix], borders: &[Ipv6Addr]) -> Result<(), String> {
-    if let Some(inside) = external.iter().find(|it| MESH_PREFIX.covers(it) || it.covers(&MESH_PREFIX)) {
-        return Err(format!("[network] external {inside} overlaps with {MESH_PREFIX}, which is this mesh"));
+pub(super) fn check_outside(
+    mesh: MeshPrefix,
+    external: &[Prefix],
+    borders: &[Ipv6Addr],
+) -> Result<(), String> {
+    let ours = mesh.prefix();
+    if let Some(inside) = external.iter().find(|it| ours.covers(it) || it.covers(&ours)) {
+        return Err(format!("[network] external {inside} overlaps with {mesh}, which is this mesh"));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(again) = external.iter().find(|prefix| !seen.insert(**prefix)) {
+        return Err(format!("[network] external names {again} twice"));
     }
     match borders.iter().find(|border| !external.iter().any(|prefix| prefix.contains(**border))) {
         Some(border) => Err(format!("[[peer]] border {border} is in no prefix of [network] external")),
@@ -264,6 +273,17 @@ mod tests {
         assert!(!bgp.peers[0].config(None).0.bfd);
     }
 
+    /// Seen from the other mesh, which has a /48 of its own, all is the other way round.
+    #[test]
+    fn what_is_outside_depends_on_the_prefix_of_the_mesh() {
+        let (ours, theirs) = ("fd00:6d6f:6c74::", "fd12:3456:789a::");
+        let mirrored = GOOD.replace(ours, "X").replace(theirs, ours).replace('X', theirs);
+        let error = Config::parse(&mirrored).unwrap_err();
+        assert!(error.contains("overlaps with fd00:6d6f:6c74::/48"), "{error}");
+        let network = format!("[network]\n        prefix = \"{theirs}/48\"");
+        Config::parse(&mirrored.replace("[network]", &network)).unwrap();
+    }
+
     #[test]
     fn without_rules_a_peer_has_no_policy() {
         let text = GOOD.lines().filter(|line| !line.contains("action")).collect::<Vec<_>>().join("\n");
@@ -284,6 +304,7 @@ mod tests {
             ("\"64512:1\"", "\"x\"", "not a community"),
             ("action = \"accept\", local", "action = \"permit\", local", "unknown variant"),
             ("external = [\"fd12:3456:789a::/48\"]", "external = [\"fd00::/8\"]", "overlaps"),
+            ("external = [", "external = [\"fd12:3456:789a::/48\", ", "twice"),
             ("address = ", "multihop = 0\naddress = ", "1 to 255"),
         ] {
             assert!(GOOD.contains(from), "{from}");

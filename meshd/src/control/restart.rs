@@ -78,6 +78,7 @@ impl Control {
             (peer.config.key, HandedLink { link: *link, endpoint: peer.endpoint, forwarding })
         };
         Handover {
+            mesh: self.config.mesh,
             unix_ms: self.config.unix_ms.saturating_add(now.since_start().as_millis() as u64),
             draw: self.config.draw,
             links: self.peers.iter().map(handed).collect(),

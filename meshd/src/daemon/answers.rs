@@ -108,8 +108,9 @@ impl Daemon {
     fn status(&self, snapshot: &Snapshot) -> api::Status {
         let now = self.clock.now();
         let ospf = self.control.ospf();
-        let addresses = self.me.node.addresses();
-        let shown = addresses.first().copied().unwrap_or_else(|| self.me.node.identity.address());
+        let mesh = self.config.network.prefix;
+        let addresses = self.me.node.addresses(mesh);
+        let shown = addresses.first().copied().unwrap_or_else(|| self.me.node.identity.address(mesh));
         let full = self.control.peers().keys().filter(|link| self.control.is_full(**link)).count();
         let database = ospf.database(now);
         let mut routers: Vec<RouterId> = database
@@ -127,6 +128,7 @@ impl Daemon {
             name: self.config.node.name.as_ref().map(|name| name.as_str().to_owned()),
             agent_id: self.me.node.agent_id().to_string(),
             addresses: addresses.iter().map(|address| address.ip()).collect(),
+            prefix: mesh.to_string(),
             trust_class: crate::class_name(shown).into(),
             wireguard_key: self.me.node.identity.node_public().to_string(),
             router_id: ospf.router_id().to_string(),

@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use molt_mesh::MESH_PREFIX;
+use molt_mesh::MeshAddr;
 use molt_tun::device::{Device, DeviceConfig};
 use molt_tun::inherit;
 use molt_tun::socket::Sockets;
@@ -93,7 +93,8 @@ impl Belongings {
         match numbers.adopt(&config.tun.name, config.underlay.listen) {
             Ok(belongings) => {
                 let handover = state.take_handover().map_err(anyhow::Error::from);
-                let handover = handover.and_then(|bytes| Ok(Handover::decode(&bytes)?));
+                let handover =
+                    handover.and_then(|bytes| Ok(Handover::decode(&bytes, config.network.prefix)?));
                 let handover =
                     handover.inspect_err(|error| warn!("the ways of the process before are lost: {error:#}"));
                 Some((belongings, handover.ok()))
@@ -114,11 +115,12 @@ impl Belongings {
 }
 
 fn device_config(config: &Config, node: &NodeState) -> DeviceConfig {
+    let mesh = config.network.prefix;
     DeviceConfig {
         name: config.tun.name.clone(),
-        addresses: node.addresses().into_iter().map(molt_mesh::MeshAddr::ip).collect(),
+        addresses: node.addresses(mesh).into_iter().map(MeshAddr::ip).collect(),
         lent: config.lent(),
-        routes: [&[MESH_PREFIX], config.network.external.as_slice()].concat(),
+        routes: [mesh.prefix()].into_iter().chain(config.outside()).collect(),
         mtu: molt_mesh::port::TUNNEL_MTU as u32,
     }
 }
@@ -258,6 +260,7 @@ impl Daemon {
         let new = Config::read(&self.options.config)?;
         let mut changed = answers::needs_restart(&self.config, &new);
         changed.retain(|section| ["[tun]", "[underlay]"].contains(&section.as_str()));
+        self.ensure_same_mesh(&new)?;
         anyhow::ensure!(
             changed.is_empty(),
             "{} changed, which a restart that keeps interface and sockets cannot apply; stop the daemon and start it",

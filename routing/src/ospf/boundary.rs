@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use molt_mesh::{Prefix, Time};
+use molt_mesh::{IdentityKey, Prefix, Time};
 
 use super::Ospf;
 use super::lsa::{AsExternalLsa, LsType, LsaPrefix};
@@ -13,13 +13,22 @@ use super::lsdb::LsaRef;
 /// uses the border that is nearest.
 const METRIC: u32 = 20;
 
+/// What may be announced as external.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// The prefix, and whatever is inside it, unless another one of these is longer.
+    pub prefix: Prefix,
+    /// The members that may announce it; `None` for all of them.
+    pub by: Option<Vec<IdentityKey>>,
+}
+
 /// What lies outside of the mesh.
 #[derive(Debug, Default)]
 pub(super) struct Boundary {
     /// What we announce, with the Link State ID of each: it stays with the prefix.
     announced: BTreeMap<Prefix, u32>,
-    /// What any router may announce as external, and all inside of it.
-    accepted: Vec<Prefix>,
+    /// What others may announce.
+    accepted: Vec<External>,
 }
 
 impl Boundary {
@@ -27,8 +36,10 @@ impl Boundary {
         !self.announced.is_empty()
     }
 
-    pub(super) fn accepts(&self, prefix: &Prefix) -> bool {
-        self.accepted.iter().any(|accepted| accepted.covers(prefix))
+    /// The narrowest of what is accepted and covers a prefix: it says by whom.
+    pub(super) fn accepting(&self, prefix: &Prefix) -> Option<&External> {
+        let covering = self.accepted.iter().filter(|accepted| accepted.prefix.covers(prefix));
+        covering.max_by_key(|accepted| accepted.prefix.len())
     }
 
     /// Link State IDs and bodies of our AS-external-LSAs, those of the longest standing first.
@@ -83,9 +94,9 @@ impl Ospf {
         self.boundary.announced.len().saturating_sub(said)
     }
 
-    /// What routers may announce as external, with all that lies inside of it. To be said before the first link is added:
-    /// LSAs that were read before are not read again.
-    pub fn accept_externals(&mut self, prefixes: Vec<Prefix>) {
-        self.boundary.accepted = prefixes;
+    /// What routers may announce as external. To be said before the first link is added: LSAs that were read before are
+    /// not read again.
+    pub fn accept_externals(&mut self, accepted: Vec<External>) {
+        self.boundary.accepted = accepted;
     }
 }

@@ -17,6 +17,8 @@ const REMEMBERED: usize = 1_024;
 /// What kind of thing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
+    /// A record or delegation of another mesh: good as it may be, its addresses are not in our /48.
+    AnotherMesh,
     /// An LSA of a router was flushed, and not by that router.
     ForeignFlush,
     /// An agent record that its key did not sign, or that is not well-formed.
@@ -46,6 +48,7 @@ impl Cause {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AnotherMesh => "AnotherMesh",
             Self::ForeignFlush => "ForeignFlush",
             Self::ForgedRecord => "ForgedRecord",
             Self::ForgedTopology => "ForgedTopology",

@@ -537,6 +537,7 @@ mod tests {
     fn section_14_an_own_lsa_that_is_damaged_in_memory_is_originated_anew() {
         let config = crate::ospf::Config {
             router_id: RouterId(1),
+            mesh: molt_mesh::MeshPrefix::DEFAULT,
             prefixes: Vec::new(),
             hostname: None,
             hello: Duration::from_secs(10),

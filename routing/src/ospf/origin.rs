@@ -21,6 +21,7 @@
 //! - A router without a record is *unsigned*: a stock router, or an invention. Its topology is used, for a link counts
 //!   only if its other end has it, too. Its prefixes are used only if the configuration says so.
 //! - A /128 counts if its announcer has a right to it, see `Origins::permits`.
+//! - A record or delegation with an address of another mesh, whose /48 is not ours, is as good as none.
 //! - An older record or list is ignored, and reported: nothing that was signed once can be said again.
 //! - A router id is drawn from the key. Of two keys that drew the same one the key with the lower hash keeps it.
 //!
@@ -55,9 +56,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use molt_mesh::record::{DELEGATION_LEN, Delegation, MAX_COVERED, SignedTopology, Unverified, digest};
+use molt_mesh::record::{
+    DELEGATION_LEN, Delegation, DelegationReject, MAX_COVERED, RecordReject, SignedTopology, Unverified,
+    digest,
+};
 use molt_mesh::sign::Verifier;
-use molt_mesh::{AgentRecord, Identity, LinkId, MeshAddr, Prefix, RouterId, Time};
+use molt_mesh::{AgentRecord, Identity, LinkId, MeshAddr, MeshPrefix, Prefix, RouterId, Time};
 
 use super::Ospf;
 use super::consts::{MAX_AGE, MAX_SEQUENCE_NUMBER};
@@ -165,7 +169,7 @@ struct SignedRouter {
     /// Since when it is known.
     since: Time,
     /// The self-certifying address of its key.
-    address: Option<MeshAddr>,
+    address: MeshAddr,
     /// Since when the database does not hold the record.
     missing: Option<Time>,
     parts: [Option<Part>; PARTS.len()],
@@ -213,6 +217,7 @@ struct Touched {
 /// Everything that was verified.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
+    pub(super) mesh: MeshPrefix,
     pub(super) member: Option<Member>,
     /// Pointers, because the places of a tree are never all taken.
     routers: BTreeMap<RouterId, Box<SignedRouter>>,
@@ -235,8 +240,8 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    pub(super) fn new(member: Option<Member>) -> Self {
-        let mut origins = Self { member, ..Self::default() };
+    pub(super) fn new(mesh: MeshPrefix, member: Option<Member>) -> Self {
+        let mut origins = Self { mesh, member, ..Self::default() };
         origins.set_stock(BTreeSet::new());
         origins
     }
@@ -419,15 +424,19 @@ impl Origins {
         }
         let fits = |unverified: Unverified<'_>| {
             if unverified.agent().router_id() != router {
-                return Err(molt_mesh::record::RecordReject::RouterId);
+                return Err(RecordReject::RouterId);
             }
-            unverified.verify(&*member.verifier)
+            unverified.verify(self.mesh, &*member.verifier)
         };
         let record = match Unverified::decode(bytes).and_then(fits) {
             Ok(record) => record.sharing(bytes),
             Err(reject) => {
                 self.miss_record(router, now);
-                self.tell(Cause::ForgedRecord, key, link, &reject.to_string(), now);
+                let cause = match reject {
+                    RecordReject::AnotherMesh => Cause::AnotherMesh,
+                    _ => Cause::ForgedRecord,
+                };
+                self.tell(cause, key, link, &reject.to_string(), now);
                 return false;
             }
         };
@@ -456,7 +465,7 @@ impl Origins {
                 return false;
             }
         }
-        let address = MeshAddr::from_agent_id(&molt_mesh::AgentId::from_key(&record.agent().key));
+        let address = self.mesh.address_of_key(&record.agent().key);
         let known = self.routers.remove(&router);
         let (parts, bodies, deadline) =
             known.map_or_else(Default::default, |old| (old.parts, old.bodies, old.deadline));
@@ -540,7 +549,7 @@ impl Origins {
                     if key.ls_type == LsType::AGENT_RECORD {
                         let chunks = entry.lsa().body().chunks(DELEGATION_LEN);
                         let read: Vec<_> =
-                            chunks.map(|it| Delegation::verify(it, &*member.verifier)).collect();
+                            chunks.map(|it| Delegation::verify(it, self.mesh, &*member.verifier)).collect();
                         forged.extend(read.iter().find_map(|it| it.as_ref().err()).map(|it| (key, *it)));
                         let valid = read.iter().flatten();
                         self.grants.set(router, key.id, valid.map(|it| *it.grant()).collect());
@@ -559,7 +568,11 @@ impl Origins {
             changed.push(LsaKey { ls_type, router, id });
         }
         for (key, reject) in forged {
-            self.tell(Cause::ForgedRecord, key, None, &reject.to_string(), now);
+            let cause = match reject {
+                DelegationReject::AnotherMesh => Cause::AnotherMesh,
+                _ => Cause::ForgedRecord,
+            };
+            self.tell(cause, key, None, &reject.to_string(), now);
         }
     }
 

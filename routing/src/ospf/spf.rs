@@ -287,11 +287,13 @@ impl Ospf {
                 return;
             }
             let outside = match by {
-                By::External { .. } => advertised.prefix().filter(|prefix| self.boundary.accepts(prefix)),
+                By::External { .. } => advertised
+                    .prefix()
+                    .and_then(|prefix| Some((prefix, self.boundary.accepting(&prefix)?.by.as_deref()))),
                 By::InterArea | By::IntraArea(_) => None,
             };
             let permitted = match outside {
-                Some(prefix) => self.origins.permits_outside(key.router, prefix, allow, now),
+                Some((prefix, by)) => self.origins.permits_outside(key.router, prefix, by, allow, now),
                 None => self.origins.permits(key.router, advertised, allow, now),
             };
             match permitted {

@@ -180,6 +180,8 @@ pub enum RouteReject {
     NotAllowed,
     /// A claimed address, and the configuration does not say that it is the announcer's.
     NotAttested,
+    /// A prefix of another mesh, and the configuration names others that may announce it.
+    NotBorder,
     /// The address of a container or an anycast address, and its owner has not (or no longer) delegated it to the announcer.
     NotDelegated,
     /// A self-certifying address that does not follow from the announcer's key.
@@ -202,6 +204,7 @@ impl RouteReject {
             Self::NoClass => "not an address anything in the mesh can have",
             Self::NotAllowed => "the stock peer may not announce it (see `allow` of its [[peer]])",
             Self::NotAttested => "a claimed address: nobody vouches that it is this key's (see [[origin]])",
+            Self::NotBorder => "`by` of `[network] external` names others that may announce it",
             Self::NotDelegated => "its owner has not delegated it to this key",
             Self::NotOwner => "the address does not follow from this key",
             Self::OutsideMesh => "outside the mesh prefix, or all of it",
@@ -375,7 +378,10 @@ impl Ospf {
                     && (key.router == self.config.router_id
                         || self.origins.permits(key.router, prefix, allow, now).is_ok())
             });
-            addresses.entry(key.router).or_default().extend(own.filter_map(|it| MeshAddr::new(it.addr)));
+            addresses
+                .entry(key.router)
+                .or_default()
+                .extend(own.filter_map(|it| self.config.mesh.address(it.addr)));
         }
         addresses
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_mesh::record::{Delegation, Grant, Topology, digest};
-use molt_mesh::{LinkId, MeshAddr, Prefix, RouterId};
+use molt_mesh::{LinkId, MeshAddr, MeshPrefix, Prefix, RouterId};
 use molt_routing::ospf::consts::{INITIAL_SEQUENCE_NUMBER, MAX_AGE, MAX_SEQUENCE_NUMBER, link_type, options};
 use molt_routing::ospf::events::{Cause, Event, Subject};
 use molt_routing::ospf::lsa::{IntraAreaPrefixLsa, LsType, Lsa, LsaKey, LsaPrefix, RouterLink, RouterLsa};
@@ -140,7 +140,7 @@ fn prefix(text: &str) -> Prefix {
 
 fn container(owner: usize, holder: usize, index: u16, seq: u64) -> Delegation {
     let owner = identity(owner);
-    let address = MeshAddr::of_container(owner.key(), index);
+    let address = MeshPrefix::DEFAULT.container(owner.key(), index);
     let holder = *identity(holder).key();
     let expiry = UNIX_MS / 1000 + 86_400;
     Grant { owner: *owner.key(), index, address, holder, seq, expiry }.sign(&owner).unwrap()

@@ -2,20 +2,27 @@
 
 use std::time::Duration;
 
-use molt_mesh::Prefix;
+use molt_mesh::{IdentityKey, MeshPrefix, Prefix, RouterId};
+use molt_routing::ospf::External;
+use molt_routing::ospf::events::{Cause, Event, Subject};
 use molt_routing::ospf::lsa::{LsType, LsaKey};
+use molt_routing::ospf::view::RouteReject;
 
-use crate::rig::{Net, identity, router_id};
+use crate::rig::{Net, identity, member_of, router_id};
 
 fn other(mesh: u16) -> Prefix {
     format!("fd12:{mesh:x}::/48").parse().unwrap()
+}
+
+fn any(prefix: Prefix) -> External {
+    External { prefix, by: None }
 }
 
 /// 0 === 1 === 2, all of which accept what lies in fd12::/16.
 fn chain() -> Net {
     let mut net = Net::chain(3);
     for node in 0..3 {
-        net.with(node, |ospf, _| ospf.accept_externals(vec!["fd12::/16".parse().unwrap()]));
+        net.with(node, |ospf, _| ospf.accept_externals(vec![any("fd12::/16".parse().unwrap())]));
     }
     net.run_for(Duration::from_secs(10));
     net
@@ -65,7 +72,7 @@ fn an_lsa_keeps_its_link_state_id_when_others_come_and_go() {
 #[test]
 fn without_leave_no_prefix_outside_of_the_mesh_becomes_a_route() {
     let mut net = Net::chain(3);
-    net.with(0, |ospf, _| ospf.accept_externals(vec![other(1)]));
+    net.with(0, |ospf, _| ospf.accept_externals(vec![any(other(1))]));
     net.run_for(Duration::from_secs(10));
     let elsewhere: Prefix = "2001:db8::/32".parse().unwrap();
     let default: Prefix = "::/0".parse().unwrap();
@@ -93,7 +100,7 @@ fn a_member_announces_as_many_as_it_can_sign_and_says_how_many_it_cannot() {
     let mut net = Net::members(2, 0);
     net.connect(0, 1, 10);
     for node in 0..2 {
-        net.with(node, |ospf, _| ospf.accept_externals(vec!["fd12::/16".parse().unwrap()]));
+        net.with(node, |ospf, _| ospf.accept_externals(vec![any("fd12::/16".parse().unwrap())]));
     }
     net.run_for(Duration::from_secs(10));
     let known = |net: &Net| (1..=60).filter(|mesh| has(net, 0, other(*mesh))).collect::<Vec<u16>>();
@@ -115,4 +122,96 @@ fn a_member_announces_as_many_as_it_can_sign_and_says_how_many_it_cannot() {
     // And have their turn when others go.
     let (known, stored, left_out) = announce(1..=30);
     assert_eq!((known, stored, left_out), ((1..=30).collect(), 30, 0));
+}
+
+/// A chain of members, each in the mesh with that prefix.
+fn members(meshes: &[MeshPrefix]) -> Net {
+    let configs = meshes.iter().enumerate().map(|(node, mesh)| member_of(*mesh, node)).collect();
+    let mut net = Net::with_configs(configs, 0);
+    for node in 1..meshes.len() {
+        net.connect(node - 1, node, 10);
+    }
+    net.run_for(Duration::from_secs(30));
+    net
+}
+
+fn id(node: usize) -> RouterId {
+    identity(node).router_id(0)
+}
+
+#[test]
+fn a_mesh_with_a_prefix_of_its_own_routes_as_any_other() {
+    let net = members(&["fd12:1::/48".parse().unwrap(); 3]);
+    for (node, far) in [(0, 2), (2, 0)] {
+        assert!(has(&net, node, net.prefix(far)), "{:?}", net.fib(node));
+        assert_eq!(net.fib(node).len(), 3);
+        assert_eq!(net.nodes[node].events(), [] as [&Event; 0]);
+        assert_eq!(net.nodes[node].router_addresses(net.now).len(), 3);
+    }
+}
+
+/// Two meshes whose operators have joined them as if they were one: nobody reaches anybody, and each says why.
+#[test]
+fn a_neighbour_of_another_mesh_is_named_and_its_address_no_route() {
+    let meshes = [MeshPrefix::DEFAULT, MeshPrefix::DEFAULT, "fd12:1::/48".parse().unwrap()];
+    let net = members(&meshes);
+    assert!(has(&net, 0, net.prefix(1)) && has(&net, 1, net.prefix(0)), "what is of one mesh");
+    for (node, far) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+        assert!(!has(&net, node, net.prefix(far)), "{:?}", net.fib(node));
+        let events: Vec<Event> = net.nodes[node].events().into_iter().cloned().collect();
+        let told = events.iter().find(|it| it.cause == Cause::AnotherMesh && it.router == id(far));
+        assert!(told.is_some_and(|it| it.why.contains("[network] prefix")), "{events:?}");
+        assert!(events.iter().all(|it| it.cause != Cause::ForgedRecord), "{events:?}");
+        let theirs = net.nodes[node].router_addresses(net.now).remove(&id(far)).unwrap_or_default();
+        assert_eq!(theirs, [], "whose name leads to them");
+    }
+}
+
+fn event(net: &Net, node: usize, cause: Cause) -> Option<Event> {
+    net.nodes[node].events().into_iter().find(|event| event.cause == cause).cloned()
+}
+
+/// A chain of members in which 2 announces `other(1)`, and what becomes of it at 0.
+fn accepted_by(accepted: Vec<External>) -> (bool, Option<RouteReject>, Option<Event>) {
+    let configs = (0..3).map(|node| member_of(MeshPrefix::DEFAULT, node)).collect();
+    let mut net = Net::with_configs(configs, 0);
+    net.with(0, |ospf, _| ospf.accept_externals(accepted));
+    net.connect(0, 1, 10);
+    net.connect(1, 2, 10);
+    net.run_for(Duration::from_secs(30));
+    announce(&mut net, &[other(1)]);
+    net.run_for(Duration::from_secs(10));
+    let rejected = net.nodes[0].rejected_routes();
+    let reason = rejected.iter().find(|it| it.prefix == other(1) && it.router == id(2));
+    (has(&net, 0, other(1)), reason.map(|it| it.reason), event(&net, 0, Cause::PrefixHijack))
+}
+
+#[test]
+fn only_members_that_the_operator_names_announce_a_prefix_of_another_mesh() {
+    let by = |keys: &[usize]| {
+        let keys: Vec<IdentityKey> = keys.iter().map(|node| *identity(*node).key()).collect();
+        vec![External { prefix: other(1), by: Some(keys) }]
+    };
+    assert_eq!(accepted_by(vec![any(other(1))]), (true, None, None), "nobody is named: all members may");
+    assert_eq!(accepted_by(by(&[1, 2])), (true, None, None));
+    let (used, reason, event) = accepted_by(by(&[0, 1]));
+    assert_eq!((used, reason), (false, Some(RouteReject::NotBorder)));
+    let event = event.unwrap();
+    assert_eq!((event.router, event.subject), (id(2), Subject::Prefix(other(1))));
+    assert_eq!(event.key, Some(*identity(2).key()));
+    assert!(event.why.contains("[network] external"), "{event:?}");
+}
+
+#[test]
+fn of_two_entries_for_a_prefix_of_another_mesh_the_narrower_says_by_whom() {
+    let wide = |by: Option<usize>| External {
+        prefix: "fd12::/16".parse().unwrap(),
+        by: by.map(|node| vec![*identity(node).key()]),
+    };
+    let narrow = |by| External { prefix: other(1), ..wide(by) };
+    assert!(accepted_by(vec![wide(Some(1)), narrow(Some(2))]).0);
+    assert!(accepted_by(vec![narrow(None), wide(Some(1))]).0);
+    for accepted in [vec![wide(None), narrow(Some(1))], vec![narrow(Some(1)), wide(Some(2))]] {
+        assert_eq!(accepted_by(accepted).1, Some(RouteReject::NotBorder));
+    }
 }

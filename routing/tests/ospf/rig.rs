@@ -9,7 +9,7 @@ use molt_mesh::fib::Target;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::record::Agent;
 use molt_mesh::sign::Strict;
-use molt_mesh::{AgentRecord, Identity, LinkId, Prefix, RouterId, Seed, Time};
+use molt_mesh::{AgentRecord, Identity, LinkId, MeshPrefix, Prefix, RouterId, Seed, Time};
 use molt_routing::ospf::consts::options;
 use molt_routing::ospf::lsa::{GraceLsa, Lsa, LsaHeader, LsaKey};
 use molt_routing::ospf::origin::Member;
@@ -36,6 +36,7 @@ pub(crate) fn prefix(node: usize) -> Prefix {
 pub(crate) fn config(node: usize) -> Config {
     Config {
         router_id: router_id(node),
+        mesh: MeshPrefix::DEFAULT,
         prefixes: vec![prefix(node)],
         hostname: Some(format!("node{node}")),
         hello: Duration::from_secs(10),
@@ -77,10 +78,16 @@ pub(crate) fn identity(node: usize) -> Identity {
 
 /// A node that signs what it says.
 pub(crate) fn member(node: usize) -> Config {
+    member_of(MeshPrefix::DEFAULT, node)
+}
+
+/// The same in a mesh with a /48 of its own.
+pub(crate) fn member_of(mesh: MeshPrefix, node: usize) -> Config {
     let identity = identity(node);
     Config {
         router_id: identity.router_id(0),
-        prefixes: vec![Prefix::host(identity.address().ip())],
+        mesh,
+        prefixes: vec![Prefix::host(identity.address(mesh).ip())],
         member: Some(Member {
             identity,
             draw: 0,
@@ -97,7 +104,7 @@ pub(crate) fn agent(identity: &Identity, draw: u32, seq: u64) -> Agent {
         key: *identity.key(),
         wireguard: *identity.node_public(),
         draw,
-        addresses: vec![identity.address()],
+        addresses: vec![identity.address(MeshPrefix::DEFAULT)],
         name: None,
         endpoints: Vec::new(),
         services: Vec::new(),
@@ -329,12 +336,14 @@ impl Net {
                 // As the control plane does.
                 self.events.push((self.now, node, output));
                 self.configs[node].router_id = router_id;
+                let mesh = self.configs[node].mesh;
                 let member = self.configs[node].member.as_mut().unwrap();
                 member.draw = draw;
-                let record = record(member, self.now, 0);
+                let record = record(mesh, member, self.now, 0);
                 self.nodes[node].set_record(record, self.now);
             } else if let Output::RecordOutdated { seq } = output {
-                let record = record(self.configs[node].member.as_ref().unwrap(), self.now, seq);
+                let Config { mesh, member, .. } = &self.configs[node];
+                let record = record(*mesh, member.as_ref().unwrap(), self.now, seq);
                 self.nodes[node].set_record(record, self.now);
             } else {
                 self.events.push((self.now, node, output));
@@ -504,15 +513,17 @@ impl Net {
 fn start(config: &Config, now: Time) -> Ospf {
     let mut ospf = Ospf::new(config.clone(), now);
     if let Some(member) = &config.member {
-        ospf.set_record(record(member, now, 0), now);
+        ospf.set_record(record(config.mesh, member, now, 0), now);
     }
     ospf
 }
 
 /// A record with a number above `seq`.
-fn record(member: &Member, now: Time, seq: u64) -> AgentRecord {
-    let clock = member.unix_ms + u64::try_from(now.since_start().as_millis()).unwrap();
-    agent(&member.identity, member.draw, clock.max(seq + 1)).sign(&member.identity).unwrap()
+fn record(mesh: MeshPrefix, member: &Member, now: Time, seq: u64) -> AgentRecord {
+    let Member { identity, draw, unix_ms, .. } = member;
+    let clock = unix_ms + u64::try_from(now.since_start().as_millis()).unwrap();
+    let agent = agent(identity, *draw, clock.max(seq + 1));
+    Agent { addresses: vec![identity.address(mesh)], ..agent }.sign(identity).unwrap()
 }
 
 /// Obviously right: all distances by relaxing until nothing changes, then every first link that is on a shortest path.

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use molt_bfd as bfd;
 use molt_mesh::ip6::{CLASS_NETWORK_CONTROL, HOP_LIMIT_OFFSET, IcmpError, Packet};
 use molt_mesh::port::{BFD_MULTIHOP, TUNNEL_MTU};
-use molt_mesh::{LinkId, MESH_PREFIX, Target, Time};
+use molt_mesh::{LinkId, Target, Time};
 
 use super::Dataplane;
 use crate::counters::Discard;
@@ -131,7 +131,7 @@ impl<E: Engine> Dataplane<E> {
         if self.is_ours(src) {
             return Err(Discard::SourceIsOurs);
         }
-        let in_mesh = MESH_PREFIX.contains(src);
+        let in_mesh = self.config.mesh.contains(src);
         if link.config.foreign && in_mesh {
             return Err(Discard::SourceNotForeign);
         }

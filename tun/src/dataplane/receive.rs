@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use molt_mesh::ip6::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, CLASS_NETWORK_CONTROL, Header, Packet, icmp};
 use molt_mesh::port::{BFD_SINGLE_HOP, NEXT_HEADER_FRAGMENT, NEXT_HEADER_ICMPV6, NEXT_HEADER_OSPF};
-use molt_mesh::{LinkId, MESH_PREFIX, Time};
+use molt_mesh::{LinkId, Time};
 
 use super::{Dataplane, Event};
 use crate::counters::Discard;
@@ -20,7 +20,7 @@ impl<E: Engine> Dataplane<E> {
         now: Time,
         out: &mut Output,
     ) -> Result<(), Discard> {
-        if matches!(from.ip(), IpAddr::V6(ip) if MESH_PREFIX.contains(ip)) {
+        if matches!(from.ip(), IpAddr::V6(ip) if self.config.mesh.contains(ip)) {
             return Err(Discard::UnderlayInsideMesh);
         }
         let message = Message::classify(datagram).ok_or(Discard::NotWireGuard)?;

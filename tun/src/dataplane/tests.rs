@@ -24,7 +24,7 @@ fn identity(node: usize) -> Identity {
 }
 
 fn mesh(node: usize) -> Ipv6Addr {
-    identity(node).address().ip()
+    identity(node).address(MeshPrefix::DEFAULT).ip()
 }
 
 fn underlay(node: usize) -> SocketAddr {
@@ -54,6 +54,7 @@ impl Rig {
     fn new(count: usize, links: &[(usize, usize)]) -> Self {
         let node = |node: usize| {
             let config = NodeConfig {
+                mesh: MeshPrefix::DEFAULT,
                 addresses: vec![mesh(node)],
                 link_local: identity(node).link_local(),
                 seed: node as u64,

@@ -50,7 +50,7 @@ pub(crate) fn config() -> DeviceConfig {
         name: "molt0".to_owned(),
         addresses: vec![HERE],
         lent: Vec::new(),
-        routes: vec![molt_mesh::MESH_PREFIX],
+        routes: vec![molt_mesh::MeshPrefix::DEFAULT.prefix()],
         mtu: 1280,
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use molt_mesh::sign::Strict;
-use molt_mesh::{AgentId, Time};
+use molt_mesh::{AgentId, MeshPrefix, Time};
 
 use super::announce::{AnnounceReject, Announcement, Challenges, MAX_CHALLENGES, Nonce, SignedAnnouncement};
 use super::*;
@@ -21,7 +21,7 @@ fn binding(number: u8, seq: u64) -> NodeBinding {
     NodeBinding {
         node: *node(number).key(),
         wallet: Key::of(number).wallet(),
-        address: node(number).address(),
+        address: node(number).address(MeshPrefix::DEFAULT),
         network: NETWORK,
         issued_at: NOW,
         expires_at: NOW + 30 * DAY,
@@ -53,7 +53,7 @@ fn the_certificate_is_what_both_signed_byte_for_byte() {
     assert_eq!(hex(&bytes[..2]), "0100");
     assert_eq!(&bytes[2..34], node(1).key().as_bytes());
     assert_eq!(&bytes[34..54], Key::of(1).wallet().as_bytes());
-    assert_eq!(bytes[54..70], node(1).address().ip().octets());
+    assert_eq!(bytes[54..70], node(1).address(MeshPrefix::DEFAULT).ip().octets());
     assert_eq!(bytes[70..102], NETWORK.0);
     assert_eq!(bytes[102..110], NOW.to_be_bytes());
     assert_eq!(bytes[118..126], 7_u64.to_be_bytes());
@@ -123,11 +123,11 @@ fn the_address_is_the_nodes() {
     let rejects = |address| {
         NodeBinding { address, ..binding(1, 1) }.sign(&domain(), &node(1), &Key::of(1)).unwrap_err()
     };
-    assert_eq!(rejects(node(2).address()), BindingReject::Address);
-    assert_eq!(rejects(MeshAddr::of_container(node(1).key(), 0)), BindingReject::Address);
+    assert_eq!(rejects(node(2).address(MeshPrefix::DEFAULT)), BindingReject::Address);
+    assert_eq!(rejects(MeshPrefix::DEFAULT.container(node(1).key(), 0)), BindingReject::Address);
     assert_eq!(rejects("fd00:6d6f:6c74::53".parse().unwrap()), BindingReject::Address);
     let uuid: AgentId = "daa46e88-46c5-4af7-9268-1482c54c1922".parse().unwrap();
-    let claimed = MeshAddr::from_agent_id(&uuid).unwrap();
+    let claimed = MeshPrefix::DEFAULT.address_of(&uuid).unwrap();
     assert!(verify(&sign(1, NodeBinding { address: claimed, ..binding(1, 1) }), NOW).is_ok());
 }
 

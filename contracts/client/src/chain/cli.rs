@@ -1,6 +1,6 @@
 //! What `molt chain` does. The command line itself is `meshd`'s; here is what it shows.
 
-use molt_mesh::Identity;
+use molt_mesh::{Identity, MeshPrefix};
 use serde::Serialize;
 
 use super::abi::{BunkerEscrow, BunkerStaking, BunkerToken};
@@ -186,6 +186,7 @@ pub struct Bound {
 pub fn bind(
     rpc: &Rpc,
     network: NetworkId,
+    mesh: MeshPrefix,
     node: &Identity,
     key: &HotKey,
     revoke: bool,
@@ -195,7 +196,7 @@ pub fn bind(
     let binding = NodeBinding {
         node: *node.key(),
         wallet: key.wallet(),
-        address: node.address(),
+        address: node.address(mesh),
         network,
         issued_at: now,
         expires_at: if revoke { now } else { now.saturating_add(MAX_LIFE) },

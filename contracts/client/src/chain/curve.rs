@@ -123,6 +123,7 @@ mod tests {
     use alloy::primitives::{FixedBytes, b256};
     use alloy::sol;
     use alloy::sol_types::{Eip712Domain, SolStruct, SolValue as _, eip712_domain};
+    use molt_mesh::MeshPrefix;
 
     use super::*;
     use crate::binding::{NetworkId, NodeBinding};
@@ -184,7 +185,7 @@ mod tests {
         let binding = NodeBinding {
             node: *node(1).key(),
             wallet: some_wallet(2),
-            address: node(1).address(),
+            address: node(1).address(MeshPrefix::DEFAULT),
             network: NetworkId([3; 32]),
             issued_at: 4,
             expires_at: 5,
@@ -193,7 +194,7 @@ mod tests {
         let typed = typed::NodeBinding {
             nodeKey: B256::from(*node(1).key().as_bytes()),
             wallet: address(&some_wallet(2)),
-            meshAddr: FixedBytes(node(1).address().ip().octets()),
+            meshAddr: FixedBytes(node(1).address(MeshPrefix::DEFAULT).ip().octets()),
             networkId: b256!("0303030303030303030303030303030303030303030303030303030303030303"),
             issuedAt: 4,
             expiresAt: 5,

@@ -1,5 +1,6 @@
 use std::sync::mpsc;
 
+use molt_mesh::MeshPrefix;
 use molt_mesh::sign::Strict;
 
 use super::*;
@@ -501,7 +502,7 @@ fn bindings() -> Bindings {
     let it = NodeBinding {
         node: *node(1).key(),
         wallet: Key::of(1).wallet(),
-        address: node(1).address(),
+        address: node(1).address(MeshPrefix::DEFAULT),
         network: NetworkId([9; 32]),
         issued_at: UNIX,
         expires_at: UNIX + 3_600,

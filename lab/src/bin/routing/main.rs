@@ -30,7 +30,7 @@ use molt_lab::script::{Neighbor, Offers};
 use molt_lab::topology::Topology;
 use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::sign::{SIGNATURE_LEN, Strict, Verifier};
-use molt_mesh::{Identity, IdentityKey, LinkId, Prefix, RouterId, Seed, Target, Time};
+use molt_mesh::{Identity, IdentityKey, LinkId, MeshPrefix, Prefix, RouterId, Seed, Target, Time};
 use molt_routing::ospf::lsa::Lsa;
 use molt_routing::ospf::origin::Member;
 use molt_routing::ospf::packet::PacketBody;
@@ -360,6 +360,7 @@ impl Bench {
         });
         let config = Config {
             router_id: area.router_id(0),
+            mesh: MeshPrefix::DEFAULT,
             prefixes: area.prefixes(0).to_vec(),
             hostname: member.as_ref().map(|_| Area::name(0)),
             hello: Duration::from_secs(10),

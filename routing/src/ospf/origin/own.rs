@@ -148,14 +148,14 @@ impl Ospf {
     pub(in super::super) fn own_lsa_came_back(&mut self, at: &LsaRef, link: LinkId, now: Time) {
         let (Some(member), Some(entry)) = (&self.origins.member, self.lsdb.get(at)) else { return };
         let (bytes, age, seq) = (Arc::clone(entry.lsa().body()), entry.age(now), entry.lsa().header.seq);
-        let verifier = Arc::clone(&member.verifier);
+        let (mesh, verifier) = (self.config.mesh, Arc::clone(&member.verifier));
         let (us, key) = (*member.identity.key(), at.key);
         let router = self.config.router_id;
         let mut ours = false;
         let is_alone = self.is_alone() && at.is_about_links_of(router);
         if key == record_key(router) {
             let record = Unverified::decode(&bytes).ok().filter(|it| it.agent().router_id() == router);
-            if let Some(record) = record.and_then(|record| record.verify(&*verifier).ok()) {
+            if let Some(record) = record.and_then(|record| record.verify(mesh, &*verifier).ok()) {
                 let agent = record.agent();
                 if agent.key != us {
                     self.clash_in_area(agent.key, link, now);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use molt_mesh::record::Grant;
-use molt_mesh::{IdentityKey, MESH_PREFIX, MeshAddr, Prefix, RouterId, Time, TrustClass};
+use molt_mesh::{IdentityKey, MeshAddr, Prefix, RouterId, Time, TrustClass};
 
 use super::super::Ospf;
 use super::super::events::Subject;
@@ -96,7 +96,8 @@ impl Origins {
         now: Time,
     ) -> Result<Prefix, RouteReject> {
         let prefix = advertised.prefix().ok_or(RouteReject::InvalidPrefix)?;
-        if !MESH_PREFIX.covers(&prefix) || prefix.len() <= MESH_PREFIX.len() {
+        let mesh = self.mesh.prefix();
+        if !mesh.covers(&prefix) || prefix.len() <= mesh.len() {
             return Err(RouteReject::OutsideMesh);
         }
         if let Some(allow) = stock {
@@ -113,16 +114,17 @@ impl Origins {
         if prefix.len() != 128 {
             return Err(RouteReject::Aggregate);
         }
-        let address = MeshAddr::new(prefix.addr()).ok_or(RouteReject::NoClass)?;
+        let address = self.mesh.address(prefix.addr()).ok_or(RouteReject::NoClass)?;
         self.may_announce(signed, address, now).map(|()| prefix)
     }
 
-    /// Whether `router` may announce a prefix of another mesh that the operator accepts: every member may, because its record
-    /// tells who it is.
+    /// Whether `router` may announce a prefix of another mesh that the operator accepts: a member may, because its record
+    /// tells who it is, and only those in `by` if the operator names some.
     pub(in super::super) fn permits_outside(
         &self,
         router: RouterId,
         prefix: Prefix,
+        by: Option<&[IdentityKey]>,
         stock: Option<&[Prefix]>,
         now: Time,
     ) -> Result<Prefix, RouteReject> {
@@ -139,6 +141,9 @@ impl Origins {
             Some(signed) if member.has_expired(signed.record.agent().expiry, now) => {
                 Err(RouteReject::RecordExpired)
             }
+            Some(signed) if by.is_some_and(|by| !by.contains(&signed.record.agent().key)) => {
+                Err(RouteReject::NotBorder)
+            }
             Some(_) => Ok(prefix),
         }
     }
@@ -151,7 +156,7 @@ impl Origins {
         let expired = |expiry| self.member.as_ref().is_none_or(|member| member.has_expired(expiry, now));
         let mut grants = self.grants.of_address(address.ip()).filter(|grant| !expired(grant.expiry));
         match address.class() {
-            TrustClass::SelfCertifying => permit(signed.address == Some(address), RouteReject::NotOwner),
+            TrustClass::SelfCertifying => permit(signed.address == address, RouteReject::NotOwner),
             TrustClass::Claimed => permit(self.owns(key, address), RouteReject::NotAttested),
             TrustClass::Infrastructure => {
                 let delegated = grants.any(|grant| grant.holder == *key && self.owns(&grant.owner, address));

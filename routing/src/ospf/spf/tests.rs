@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use molt_mesh::{LinkId, MESH_PREFIX, Target};
+use molt_mesh::{LinkId, MeshPrefix, Target};
 
 use super::super::consts::{MAX_AGE, link_type, options, router_bits};
 use super::super::interface::Interface;
@@ -249,6 +249,7 @@ impl Naive<'_> {
 fn rig() -> (Ospf, Vec<RootLink>) {
     let config = Config {
         router_id: router(0),
+        mesh: MeshPrefix::DEFAULT,
         prefixes: Vec::new(),
         hostname: None,
         hello: Duration::from_secs(10),
@@ -280,7 +281,7 @@ fn rig() -> (Ospf, Vec<RootLink>) {
 
 fn random_prefix(rng: &mut fastrand::Rng) -> Prefix {
     // Few, and some inside others.
-    let addr = Ipv6Addr::from_bits(MESH_PREFIX.addr().to_bits() | u128::from(rng.u8(..6)));
+    let addr = Ipv6Addr::from_bits(MeshPrefix::DEFAULT.prefix().addr().to_bits() | u128::from(rng.u8(..6)));
     Prefix::new(addr, *rng.choice(&[64, 126, 127, 128, 128]).unwrap())
 }
 

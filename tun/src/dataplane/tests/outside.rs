@@ -52,9 +52,8 @@ fn a_path_that_is_ended_tells_the_peer_that_it_is_no_failure() {
     assert_eq!(changes(&rig, 2), [BfdChange::Up, BfdChange::AdminDown]);
 }
 
-/// Node 0 is the border of another mesh, fd12::/48.
-#[test]
-fn another_mesh_has_no_say_about_sources_in_ours() {
+/// Node 0 is the border of another mesh, fd12::/48, as node 1 sees it.
+fn border() -> Rig {
     let mut rig = line();
     rig.command(
         1,
@@ -73,27 +72,55 @@ fn another_mesh_has_no_say_about_sources_in_ours() {
     fib.via(Prefix::host(mesh(2)), &[link_to(2)]).via(Prefix::host(mesh(0)), &[link_to(0)]);
     fib.via("fd12::/48".parse().unwrap(), &[link_to(0)]);
     rig.command(1, Command::Fib(Arc::new(fib.build())));
-    let before = rig.delivered[2].len();
-    for (src, discard) in [
-        ("fd12::1".parse().unwrap(), None),
-        // Somebody else's, by a policy that nobody has.
-        ("fd13::1".parse().unwrap(), Some(Discard::SourceNotMesh)),
-        // Even one that is behind this very link by our table.
-        (mesh(0), Some(Discard::SourceNotForeign)),
-        (mesh(2), Some(Discard::SourceNotForeign)),
-    ] {
+    rig
+}
+
+/// Sends a packet with each source from node 0 through node 1, and looks whether and why it is discarded there.
+fn send_from(rig: &mut Rig, sources: &[(Ipv6Addr, Option<Discard>)]) {
+    for (src, discard) in sources.iter().copied() {
         let packet = Header { src, dst: mesh(2), hop_limit: 64, traffic_class: 0 }.udp(1, 2, b"");
         let counted = |rig: &Rig| discard.map_or(0, |discard| rig.nodes[1].counters().of(discard));
-        let (counter, delivered) = (counted(&rig), rig.nodes[1].snapshot(rig.now).transit_packets);
+        let (counter, delivered) = (counted(rig), rig.nodes[1].snapshot(rig.now).transit_packets);
         let sealed = rig.seal(0, 1, &packet);
         rig.inject(1, underlay(0), &sealed);
         let passed = rig.nodes[1].snapshot(rig.now).transit_packets - delivered;
         assert_eq!(
-            (counted(&rig) - counter, passed),
+            (counted(rig) - counter, passed),
             if discard.is_some() { (1, 0) } else { (0, 1) },
             "{src}"
         );
     }
+}
+
+/// Which mesh is ours is a matter of configuration: node 1 is in fd12::/48, and the others' is the other one.
+#[test]
+fn what_is_inside_depends_on_the_prefix_of_the_mesh() {
+    let mut rig = border();
+    rig.nodes[1].config.mesh = "fd12::/48".parse().unwrap();
+    let inside = "fd12::1".parse().unwrap();
+    send_from(&mut rig, &[(inside, Some(Discard::SourceNotForeign)), (mesh(0), None)]);
+    let refused = |rig: &Rig| rig.nodes[1].counters().of(Discard::UnderlayInsideMesh);
+    for (from, count) in [(mesh(2), 0), (inside, 1)] {
+        rig.inject(1, SocketAddr::from((from, 51820)), &[4; 32]);
+        assert_eq!(refused(&rig), count, "{from}");
+    }
+}
+
+#[test]
+fn another_mesh_has_no_say_about_sources_in_ours() {
+    let mut rig = border();
+    let before = rig.delivered[2].len();
+    send_from(
+        &mut rig,
+        &[
+            ("fd12::1".parse().unwrap(), None),
+            // Somebody else's, by a policy that nobody has.
+            ("fd13::1".parse().unwrap(), Some(Discard::SourceNotMesh)),
+            // Even one that is behind this very link by our table.
+            (mesh(0), Some(Discard::SourceNotForeign)),
+            (mesh(2), Some(Discard::SourceNotForeign)),
+        ],
+    );
     rig.settle();
     // The last router's own mesh does not know the other one: it has no route back.
     assert_eq!(rig.delivered[2].len(), before);
