@@ -176,7 +176,7 @@ impl Daemon {
         }
         let now = self.clock.now();
         let address = self.control.resolve(node, now).map_err(|error| error.to_string())?;
-        if self.me.node.addresses().iter().any(|own| own.ip() == address) {
+        if self.me.node.addresses(self.config.network.prefix).iter().any(|own| own.ip() == address) {
             return Ok(*self.me.node.identity.key());
         }
         let ospf = self.control.ospf();
