@@ -90,7 +90,7 @@ enum Command {
 /// Of which mesh an address is.
 #[derive(Args)]
 struct Mesh {
-    /// The /48 of the mesh, if its configuration has a [network] prefix
+    /// The /48 of the mesh, if its configuration names one
     #[arg(long, default_value_t, value_name = "PREFIX")]
     prefix: MeshPrefix,
 }
