@@ -25,7 +25,7 @@
 //!
 //! | column | what |
 //! |---|---|
-//! | settled ms | from what happened to the last change of a forwarding table |
+//! | settled ms | from what happened to the last change of a forwarding table; 0 if none changed |
 //! | packets | OSPF packets a node sent |
 //! | LSAs | LSAs a node received, of which *redundant* ones were there already |
 //! | bytes | what a node sent beyond what it sends at rest, with WireGuard's part |
