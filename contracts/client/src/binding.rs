@@ -268,7 +268,8 @@ impl SignedBinding {
         }
         Ok(Bound {
             node: it.node,
-            wallet: (!it.is_revocation()).then_some(it.wallet),
+            wallet: it.wallet,
+            revoked: it.is_revocation(),
             rank: Rank::Certificate(it.seq),
             ends,
             proof: Some(*self),
@@ -280,8 +281,8 @@ impl SignedBinding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     node: IdentityKey,
-    /// `None` in a revocation.
-    wallet: Option<Wallet>,
+    wallet: Wallet,
+    revoked: bool,
     rank: Rank,
     /// Seconds since 1970 until when it counts, or is remembered as a revocation.
     ends: u64,
@@ -306,7 +307,7 @@ impl Bound {
     /// Its wallet; `None` if the binding was revoked.
     #[must_use]
     pub const fn wallet(&self) -> Option<Wallet> {
-        self.wallet
+        if self.revoked { None } else { Some(self.wallet) }
     }
 
     /// When it ends, in seconds since 1970.

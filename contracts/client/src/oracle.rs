@@ -175,18 +175,27 @@ impl Snapshot {
     }
 }
 
+/// Whose stake somebody wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// That of the wallet behind a node.
+    Node(IdentityKey),
+    /// That of a wallet which may get a place by it.
+    Wallet(Wallet),
+}
+
 /// Everybody's access to the stakes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reader {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    /// To the driver: nodes that somebody asked for. When it is full, the question is lost; the next one will do.
-    wanted: SyncSender<IdentityKey>,
+    /// To the driver. When it is full, the question is lost; the next one will do.
+    wanted: SyncSender<Wanted>,
 }
 
 impl Reader {
     /// Reads what [`Reader::publish`] brings, and tells `wanted` which nodes are asked for.
     #[must_use]
-    pub fn new(wanted: SyncSender<IdentityKey>) -> Self {
+    pub fn new(wanted: SyncSender<Wanted>) -> Self {
         Self { snapshot: Arc::default(), wanted }
     }
 
@@ -213,7 +222,7 @@ impl StakeOracle for Reader {
             StakeView::Unknown { .. } => true,
         };
         if stale {
-            self.wanted.try_send(*node).ok();
+            self.wanted.try_send(Wanted::Node(*node)).ok();
         }
         view
     }

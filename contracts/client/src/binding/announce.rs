@@ -198,7 +198,8 @@ impl Challenges {
         self.open.remove(&it.node);
         Ok(Bound {
             node: it.node,
-            wallet: Some(it.wallet),
+            wallet: it.wallet,
+            revoked: false,
             rank: Rank::Announcement(it.at),
             ends: it.at.saturating_add(LIFE),
             proof: None,

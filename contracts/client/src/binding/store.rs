@@ -61,7 +61,7 @@ impl Bindings {
             _ => {}
         }
         let before = known.and_then(Bound::wallet);
-        if let Some(wallet) = bound.wallet.filter(|wallet| before != Some(*wallet)) {
+        if let Some(wallet) = bound.wallet().filter(|wallet| before != Some(*wallet)) {
             let is_full = |store: &Self| store.nodes_of(&wallet) >= tier(&wallet).nodes();
             if is_full(self) {
                 // Some of them may have ended.
@@ -72,10 +72,10 @@ impl Bindings {
             }
         }
         if !self.by_node.contains_key(bound.node()) && self.by_node.len() >= MAX_BINDINGS {
-            self.make_room(bound.wallet.map_or(Tier::None, |wallet| tier(&wallet)), tier, unix_now)?;
+            self.make_room(tier(&bound.wallet), tier, unix_now)?;
         }
         self.remove(&bound.node);
-        if let Some(wallet) = bound.wallet {
+        if let Some(wallet) = bound.wallet() {
             *self.counts.entry(wallet).or_default() += 1;
         }
         self.by_node.insert(bound.node, bound);
@@ -85,7 +85,7 @@ impl Bindings {
     /// The wallet of a node.
     #[must_use]
     pub fn wallet(&self, node: &IdentityKey, unix_now: u64) -> Option<Wallet> {
-        self.by_node.get(node).filter(|bound| bound.ends > unix_now)?.wallet
+        self.by_node.get(node).filter(|bound| bound.ends > unix_now)?.wallet()
     }
 
     /// How many nodes a wallet has.
@@ -120,8 +120,8 @@ impl Bindings {
         }
     }
 
-    /// A newcomer with a stake takes the place of somebody with a lower one. Revocations stay: forgetting one would bring
-    /// back what it revokes.
+    /// A newcomer with a stake takes the place of somebody with a lower one. Of those a revocation goes last: forgetting one
+    /// may bring back what it revokes. But wallets are free, and so are revocations of theirs.
     fn make_room(
         &mut self,
         newcomer: Tier,
@@ -135,10 +135,10 @@ impl Bindings {
         let lowest = self
             .by_node
             .values()
-            .filter_map(|bound| Some((tier(&bound.wallet?), bound.ends, bound.node)))
-            .min_by_key(|(tier, ends, _)| (*tier, *ends));
+            .map(|bound| (tier(&bound.wallet), bound.revoked, bound.ends, bound.node))
+            .min_by_key(|(tier, revoked, ends, _)| (*tier, *revoked, *ends));
         match lowest {
-            Some((lowest, _, node)) if lowest < newcomer => {
+            Some((lowest, _, _, node)) if lowest < newcomer => {
                 self.remove(&node);
                 Ok(())
             }
@@ -147,7 +147,7 @@ impl Bindings {
     }
 
     fn remove(&mut self, node: &IdentityKey) {
-        let Some(wallet) = self.by_node.remove(node).and_then(|bound| bound.wallet) else { return };
+        let Some(wallet) = self.by_node.remove(node).and_then(|bound| bound.wallet()) else { return };
         if let Some(nodes) = self.counts.get_mut(&wallet) {
             *nodes -= 1;
             if *nodes == 0 {

@@ -178,14 +178,18 @@ fn a_wallet_has_as_many_nodes_as_its_tier_allows() {
     assert_eq!(bindings.len(), 1);
 }
 
-/// Wallets and keys are free, so a flood of bindings must not push out those with something at stake.
+/// Wallets and keys are free, so a flood of bindings, or of their ends, must neither push out those with something at stake
+/// nor keep them out.
 #[test]
 fn a_full_store_makes_room_for_a_stake_and_for_nothing_else() {
+    /// Nodes from this number on have revoked their bindings.
+    const REVOKED: u32 = 1_000_000;
     let bound = |number: u32, wallet: Wallet| {
         let mut key = [0; 32];
         key[..4].copy_from_slice(&number.to_be_bytes());
         let node = IdentityKey::from_bytes(key);
-        Bound { node, wallet: Some(wallet), rank: Rank::Certificate(1), ends: NOW + DAY, proof: None }
+        let rank = Rank::Certificate(1);
+        Bound { node, wallet, revoked: number >= REVOKED, rank, ends: NOW + DAY, proof: None }
     };
     let own = |number: u32| {
         let mut bytes = [0; 20];
@@ -195,14 +199,20 @@ fn a_full_store_makes_room_for_a_stake_and_for_nothing_else() {
     let rich = own(u32::MAX);
     let tier = move |wallet: &Wallet| if *wallet == rich { Tier::Gold } else { Tier::None };
     let mut bindings = Bindings::default();
-    bindings.insert(bound(u32::MAX, rich), tier, NOW).unwrap();
-    for number in 1..u32::try_from(MAX_BINDINGS).unwrap() {
-        bindings.insert(bound(number, own(number)), tier, NOW).unwrap();
+    bindings.insert(bound(0, rich), tier, NOW).unwrap();
+    bindings.insert(bound(REVOKED, rich), tier, NOW).unwrap();
+    bindings.insert(bound(1, own(1)), tier, NOW).unwrap();
+    for number in 3..u32::try_from(MAX_BINDINGS).unwrap() {
+        bindings.insert(bound(REVOKED + number, own(number)), tier, NOW).unwrap();
     }
     assert_eq!(bindings.insert(bound(70_000, own(70_000)), tier, NOW), Err(StoreReject::Full));
     assert_eq!(bindings.insert(bound(70_001, rich), tier, NOW), Ok(Inserted::New));
     assert_eq!(bindings.len(), MAX_BINDINGS);
     assert_eq!(bindings.nodes_of(&rich), 2);
+    assert_eq!(bindings.nodes_of(&own(1)), 0, "who is bound goes before who has revoked");
+    assert_eq!(bindings.insert(bound(70_002, rich), tier, NOW), Ok(Inserted::New));
+    // What is left are revocations; the one of a wallet with a stake is not forgotten.
+    assert!(bindings.iter().any(|it| it.node == bound(REVOKED, rich).node));
     assert_eq!(bindings.insert(bound(70_000, own(70_000)), tier, NOW + DAY), Ok(Inserted::New));
     assert_eq!(bindings.len(), 1);
 }

@@ -24,7 +24,9 @@ use crate::binding::{
     Authority, BindingReject, Bindings, Bound, Inserted, NetworkId, SignedBinding, StoreReject,
 };
 use crate::file;
-use crate::oracle::{BlockRef, Core, Health, MAX_CACHE, Reader, Snapshot, StakeOracle, StakeView, Stats};
+use crate::oracle::{
+    BlockRef, Core, Health, MAX_CACHE, Reader, Snapshot, StakeOracle, StakeView, Stats, Wanted,
+};
 use crate::tier::Tier;
 use crate::wallet::Domain;
 
@@ -128,7 +130,7 @@ pub struct Watcher {
     reader: Reader,
     shared: Arc<Shared>,
     /// To the thread: somebody to look at, or just a reason to wake up.
-    wanted: SyncSender<IdentityKey>,
+    wanted: SyncSender<Wanted>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -252,12 +254,17 @@ impl Watcher {
     fn insert(&self, bound: Bound) -> Result<Inserted, Refused> {
         let node = *bound.node();
         let (now, unix_now) = (self.shared.clock.now(), self.shared.clock.unix());
-        let inserted =
-            lock(&self.shared.bindings).insert(bound, |wallet| self.reader.tier(wallet, now), unix_now)?;
+        let wallet = bound.wallet();
+        let tier = |wallet: &_| self.reader.tier(wallet, now);
+        let inserted = lock(&self.shared.bindings).insert(bound, tier, unix_now);
+        let inserted = inserted.inspect_err(|_| {
+            // It may have a stake that was never read, and then comes again.
+            wallet.map(|wallet| self.wanted.try_send(Wanted::Wallet(wallet)));
+        })?;
         if inserted == Inserted::New {
             self.shared.changed.store(true, Ordering::Release);
             self.shared.unsaved.store(true, Ordering::Release);
-            self.wanted.try_send(node).ok();
+            self.wanted.try_send(Wanted::Node(node)).ok();
         }
         Ok(inserted)
     }
@@ -296,7 +303,7 @@ struct Thread {
     reader: Reader,
     shared: Arc<Shared>,
     /// From readers and from the watcher.
-    wanted: Receiver<IdentityKey>,
+    wanted: Receiver<Wanted>,
     cache: Option<PathBuf>,
     saved: Time,
     published: Time,
@@ -329,7 +336,7 @@ impl Thread {
             }
             let due = self.core.poll_timeout().map_or(MAX_SLEEP, |(at, _)| at.since(self.shared.clock.now()));
             match self.wanted.recv_timeout(due.min(MAX_SLEEP)) {
-                Ok(node) => self.handle_wanted(node),
+                Ok(wanted) => self.handle_wanted(wanted),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -337,11 +344,15 @@ impl Thread {
         self.save();
     }
 
-    fn handle_wanted(&mut self, first: IdentityKey) {
+    fn handle_wanted(&mut self, first: Wanted) {
         let (now, unix_now) = (self.shared.clock.now(), self.shared.clock.unix());
         let bindings = lock(&self.shared.bindings);
-        for node in std::iter::once(first).chain(self.wanted.try_iter()) {
-            if let Some(wallet) = bindings.wallet(&node, unix_now) {
+        for wanted in std::iter::once(first).chain(self.wanted.try_iter()) {
+            let wallet = match wanted {
+                Wanted::Node(node) => bindings.wallet(&node, unix_now),
+                Wanted::Wallet(wallet) => Some(wallet),
+            };
+            if let Some(wallet) = wallet {
                 self.core.handle_interest(wallet, now);
             }
         }

@@ -580,7 +580,7 @@ fn readers_see_what_was_published_and_say_what_they_miss() {
     assert_eq!(reader.view(&stranger, secs(0)), StakeView::Unbound);
     let retry_after = Duration::from_secs(1);
     assert_eq!(reader.view(&key, secs(0)), StakeView::Unknown { retry_after });
-    assert_eq!(asked.try_iter().collect::<Vec<_>>(), [key]);
+    assert_eq!(asked.try_iter().collect::<Vec<_>>(), [Wanted::Node(key)]);
     core = gold().core;
     reader.publish(Snapshot::new(&bindings(), &core, secs(0), UNIX));
     let StakeView::Known { wallet, tier: Tier::Gold, frozen: false, as_of, age } =
