@@ -62,7 +62,8 @@
 //!   many, or too fast, is acknowledged and forgotten.
 //! - Of a member's LSAs the calculation uses what the member has signed ([`origin`]), which for a moment may be an earlier
 //!   instance than the one in the database. Flooding is not concerned.
-//! - Records and signatures are described and requested before everything else.
+//! - Records and signatures are described and requested before everything else. While the neighbour describes its database,
+//!   nothing is requested that nobody answers for yet.
 //! - LSAs with a body that cannot be read are flooded and not used.
 //! - In dense parts of the mesh an LSA waits a quarter of a second for a neighbour that has it from others (`relay`).
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would
@@ -83,7 +84,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_mesh::ip6::ALL_SPF_ROUTERS;
-use molt_mesh::{Fib, LinkId, MeshPrefix, Prefix, RouterId, Time};
+use molt_mesh::{Fib, LinkId, Prefix, RouterId, Time};
 
 mod boundary;
 pub mod consts;
@@ -93,6 +94,7 @@ pub mod events;
 mod exchange;
 mod flood;
 mod interface;
+mod io;
 pub mod lsa;
 mod lsdb;
 mod mismatch;
@@ -109,6 +111,7 @@ mod stale;
 pub mod view;
 
 pub use boundary::External;
+pub use io::{BfdEvent, Config, LinkConfig, Output};
 pub use mismatch::Mismatch;
 pub use neighbor::State;
 pub use packet::{Packet, Reject};
@@ -120,7 +123,7 @@ use delay::Delay;
 use interface::Interface;
 use lsa::GraceLsa;
 use lsdb::{LsaRef, Lsdb};
-use origin::{Clash, Member, Origins, OwnOrigin, Shares};
+use origin::{Clash, Origins, OwnOrigin, Shares};
 use originate::{LS_SPACING, Own};
 use packet::PacketBody;
 use relay::Relay;
@@ -135,157 +138,6 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// How long a router that starts is a stub router (RFC 6987) at most. Usually its first calculation after its first
 /// adjacency ends that.
 const STUB: Duration = Duration::from_secs(60);
-
-/// What is the same for all links.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Router ID, not 0.
-    pub router_id: RouterId,
-    /// The /48 of the mesh: what routers announce of their own lies in it, or is refused.
-    pub mesh: MeshPrefix,
-    /// Our own prefixes, announced with metric 0; a /128 is marked as our address (LA-bit).
-    pub prefixes: Vec<Prefix>,
-    /// Name to be shown beside our Router ID (RFC 5642).
-    pub hostname: Option<String>,
-    /// HelloInterval: how often a Hello is sent, in whole seconds; 10 s. A neighbour with other intervals is met on its
-    /// own.
-    pub hello: Duration,
-    /// RouterDeadInterval: silence after which a neighbour is given up; 40 s. BFD is the faster way to find out.
-    pub dead: Duration,
-    /// RxmtInterval: wait before the first repetition of whatever was not answered. 1 s on the mesh, above any round trip
-    /// and the delay of acknowledgments, and below the patience of a user.
-    pub rxmt: Duration,
-    /// Whether a copy of an LSA waits while others send it to the same neighbour (see `relay`); else flooding is by the
-    /// book. It is our own choice: neighbours need not know.
-    pub flood_reduction: bool,
-    /// Whether neighbours are helped to restart gracefully.
-    pub restart_helper: RestartHelper,
-    /// What makes us a member of the mesh, with a Router ID drawn from our key; `None` for a plain OSPFv3 router, which
-    /// proves nothing and believes what it is told about addresses of the mesh.
-    pub member: Option<Member>,
-    /// Seed of all randomness: the first DD sequence numbers, and the jitter of refreshes.
-    pub seed: u64,
-}
-
-/// One tunnel as a point-to-point interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkConfig {
-    /// Its id, which is also the OSPF Interface ID.
-    pub link: LinkId,
-    /// Cost, at least 1.
-    pub cost: u16,
-    /// Our link-local address on it.
-    pub local: Ipv6Addr,
-    /// Largest IPv6 packet it carries in bytes: 1280.
-    pub mtu: u16,
-    /// Whether a stock router is behind it.
-    pub stock: bool,
-    /// What a stock router may announce.
-    pub allow: Vec<Prefix>,
-}
-
-/// What happened to the BFD session of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BfdEvent {
-    /// The neighbour's operator switched it off: no statement about the path (RFC 5882 section 4.2).
-    AdminDown,
-    /// The path is broken, if the session was up before.
-    Down,
-    /// The same, and the neighbour's BFD does not depend on its control plane (the C bit of RFC 5880), so that it is true
-    /// even while that restarts.
-    PathDown,
-    /// The session is up.
-    Up,
-}
-
-/// What [`Ospf::poll_output`] gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Traffic may pass a link, or not any longer: its neighbour is Full, or helped to restart.
-    AdjacencyChanged {
-        /// The tunnel.
-        link: LinkId,
-        /// Whether it may.
-        up: bool,
-    },
-    /// A BFD session to `remote` is wanted, or not any longer.
-    Bfd {
-        /// The tunnel.
-        link: LinkId,
-        /// Link-local address of the neighbour.
-        remote: Ipv6Addr,
-        /// Whether it is wanted.
-        enabled: bool,
-    },
-    /// [`Ospf::fib`] is a new table.
-    FibChanged,
-    /// The two ends of a link disagree. Told once for each cause and neighbour, for the log.
-    Mismatch {
-        /// The tunnel.
-        link: LinkId,
-        /// Router ID at the other end.
-        router_id: RouterId,
-        /// What differs.
-        mismatch: Mismatch,
-    },
-    /// A neighbour changed its state.
-    NeighborChanged {
-        /// The tunnel.
-        link: LinkId,
-        /// Its Router ID.
-        router_id: RouterId,
-        /// The state before.
-        from: State,
-        /// The state now.
-        to: State,
-        /// Why, for the log.
-        reason: &'static str,
-    },
-    /// After [`Ospf::new_restarting`]: the restart is over.
-    RestartEnded {
-        /// Whether all adjacencies are back.
-        complete: bool,
-        /// Why it is over, for the log.
-        reason: &'static str,
-    },
-    /// A neighbour restarts and is helped, or not, or not any longer.
-    RestartHelper {
-        /// The tunnel.
-        link: LinkId,
-        /// Its Router ID.
-        router_id: RouterId,
-        /// Whether it is.
-        helping: bool,
-        /// Why, for the log.
-        reason: &'static str,
-    },
-    /// After [`Ospf::prepare_restart`]: the process can end.
-    RestartReady,
-    /// A record of ours came back that is not older than the one we have: [`Ospf::set_record`] wants one with a higher
-    /// number.
-    RecordOutdated {
-        /// The number of the one that came back.
-        seq: u64,
-    },
-    /// After a clash we have another Router ID: [`Ospf::set_record`] wants a record for it, and a restart must not undo it.
-    RouterIdChanged {
-        /// The new one.
-        router_id: RouterId,
-        /// How often it was drawn.
-        draw: u32,
-    },
-    /// After [`Ospf::shutdown`]: nothing more will come.
-    ShutdownComplete,
-    /// A packet for the neighbour at the other end of a tunnel.
-    Transmit {
-        /// The tunnel.
-        link: LinkId,
-        /// Its destination.
-        dst: Ipv6Addr,
-        /// The whole IPv6 packet.
-        packet: Vec<u8>,
-    },
-}
 
 /// Where the router is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
