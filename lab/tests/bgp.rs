@@ -332,9 +332,14 @@ fn hijack_is_refused(mesh: &Mesh, stolen: &[Prefix]) {
     .unwrap();
     for node in 0..3 {
         let meshd = mesh.meshd(node).unwrap();
-        let routes = prefixes(meshd).unwrap();
+        // What comes with the stolen ones and is theirs is taken, and told to everybody.
+        let told = wait_until("what is theirs to be told", MINUTE, || {
+            let routes = prefixes(meshd)?;
+            ensure!(routes.contains(&OTHER_MESH.prefix()), "{routes:?}");
+            Ok(routes)
+        });
+        let (routes, _) = told.unwrap();
         assert!(stolen.iter().all(|prefix| !routes.contains(prefix)), "{routes:?}");
-        assert!(routes.contains(&OTHER_MESH.prefix()), "what is theirs is taken: {routes:?}");
     }
     let (near, far) = (&mesh.net.nodes[0], mesh.meshd(2).unwrap().address);
     let pinged = ping(near, far, &["-c", "5", "-i", "0.1"]).unwrap();
