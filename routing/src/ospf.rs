@@ -62,8 +62,7 @@
 //!   many, or too fast, is acknowledged and forgotten.
 //! - Of a member's LSAs the calculation uses what the member has signed ([`origin`]), which for a moment may be an earlier
 //!   instance than the one in the database. Flooding is not concerned.
-//! - Records and signatures are described and requested before everything else. While the neighbour describes its database,
-//!   nothing is requested that nobody answers for yet.
+//! - Records and signatures are described and requested before everything else.
 //! - LSAs with a body that cannot be read are flooded and not used.
 //! - In dense parts of the mesh an LSA waits a quarter of a second for a neighbour that has it from others (`relay`).
 //! - A router whose R-bit is clear is a leaf: its prefixes are reachable, as appendix A.2 has it, where section 4.8.1 would

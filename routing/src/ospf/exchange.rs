@@ -18,8 +18,6 @@ use super::packet::{Description, PacketBody, Reject};
 /// A neighbour that has only what others are being asked for waits this long for their answers. What they have not sent by
 /// then is theirs to repeat, unless they are gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Packets of requests worth of LSAs among which one is looked for that need not wait for the end of the exchange.
-const LOOKED_AT: usize = 4;
 
 /// One exchange of descriptions with a neighbour.
 #[derive(Debug)]
@@ -349,29 +347,19 @@ impl Ospf {
         let others = self.interfaces.iter().filter(|(other, _)| **other != link);
         let others: Vec<_> = others.filter_map(|(_, it)| Some(&it.neighbor.as_ref()?.asked)).collect();
         let Some(neighbor) = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref()) else { return };
-        // Nobody answers for a router before its record is here, and for what nobody answers for there is little room. A
-        // neighbour that describes what proves the rest at the end must not have filled it by then.
-        let waits_for_proofs = self.origins.member.is_some() && neighbor.state == State::Exchange;
-        let is_late = |key: &LsaKey| {
-            waits_for_proofs && !LsaKey::PROOFS.contains(key) && !self.origins.is_vouched(key.router)
-        };
         let is_free = |key: &&LsaKey| {
-            let is_asked = || others.iter().any(|asked| asked.contains(*key));
-            key.ls_type.scope() == Scope::Link || !is_late(key) && !is_asked()
+            key.ls_type.scope() == Scope::Link || !others.iter().any(|asked| asked.contains(*key))
         };
         let requests = &neighbor.requests;
         let proofs = requests.range(LsaKey::PROOFS).map(|(key, _)| key);
-        // All of what waits is looked through with each description, so no more of it than some packets would ask for.
-        let looked_at = if waits_for_proofs { LOOKED_AT * room } else { usize::MAX };
-        let rest = requests.keys().filter(|key| !LsaKey::PROOFS.contains(key)).take(looked_at);
+        let rest = requests.keys().filter(|key| !LsaKey::PROOFS.contains(key));
         let keys: Vec<LsaKey> = proofs.chain(rest).filter(is_free).take(room.max(1)).copied().collect();
         let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
             return;
         };
         neighbor.asked = keys.iter().copied().collect();
         if keys.is_empty() {
-            // The exchange goes on by itself.
-            neighbor.request_at = (!waits_for_proofs).then_some(now + LOOK_AGAIN);
+            neighbor.request_at = Some(now + LOOK_AGAIN);
         } else {
             neighbor.request_at = Some(now + rxmt);
             self.transmit(link, PacketBody::Request(keys));

@@ -474,37 +474,6 @@ fn section_10_9_requests_are_repeated_every_rxmt_interval_one_packet_at_a_time()
     assert_eq!(requests, [60, 102, 102]);
 }
 
-/// Stock routers describe their databases in the order of LS types, in which Router-LSAs come first and proofs last.
-#[test]
-fn section_10_9_before_everything_is_described_a_member_asks_only_for_what_proves_the_rest() {
-    let mut net = Net::members(2, 0);
-    net.connect(0, 1, 10);
-    net.cut(0);
-    let me = net.nodes[0].router_id();
-    net.inject(0, SLAVE, PacketBody::Hello(hello(vec![me]))).unwrap();
-    net.inject(0, SLAVE, PacketBody::Description(description(FIRST, 77))).unwrap();
-    let key = |ls_type| LsaKey { ls_type, router: RouterId(9), id: 0 };
-    let header = |ls_type| LsaHeader { raw_age: 1, key: key(ls_type), seq: 1, checksum: 0, length: 24 };
-    let (rest, proofs) =
-        ([LsType::ROUTER, LsType::INTRA_AREA_PREFIX], [LsType::AGENT_RECORD, LsType::TOPOLOGY_SIGNATURE]);
-    let since = net.sent.len();
-    for (seq, flags, listed) in [(78, description::M, rest), (79, description::M, proofs)] {
-        let headers = listed.map(header).to_vec();
-        let next = Description { headers, ..description(flags | description::MS, seq) };
-        net.inject(0, SLAVE, PacketBody::Description(next)).unwrap();
-    }
-    net.inject(0, SLAVE, PacketBody::Description(description(description::MS, 80))).unwrap();
-    assert_eq!(net.state(0, link(1)), State::Loading);
-    net.run_for(Duration::from_millis(1500));
-    let requests: Vec<Vec<LsaKey>> = net
-        .sent_since(since, 0, link(1))
-        .into_iter()
-        .filter_map(|(_, body)| if let PacketBody::Request(keys) = body { Some(keys) } else { None })
-        .collect();
-    let all = [proofs, rest].concat();
-    assert_eq!(requests, [proofs.map(key).to_vec(), all.into_iter().map(key).collect()]);
-}
-
 #[test]
 fn section_8_2_packets_out_of_turn_are_dropped() {
     let mut net = scripted();
