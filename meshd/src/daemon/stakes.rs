@@ -79,15 +79,8 @@ impl Stakes {
             Health::Starting => ("starting", None),
             Health::Up => ("up", None),
         };
-        let endpoint = |(host, state): (String, EndpointState)| {
-            let state = match state {
-                EndpointState::Down(reason) => format!("down: {reason}"),
-                EndpointState::Good => "good".into(),
-                EndpointState::Untried => "untried".into(),
-                EndpointState::Wrong(reason) => format!("wrong: {reason}"),
-            };
-            api::ChainEndpoint { host, state }
-        };
+        let endpoint =
+            |(host, state): (String, EndpointState)| api::ChainEndpoint { host, state: state.to_string() };
         api::ChainStanding {
             schema: schema::CHAIN_STANDING.into(),
             health: health.into(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::abi::{BunkerEscrow, BunkerStaking, BunkerToken};
 use super::curve::{HotKey, address};
 use super::payer::{Payer, PayerError};
-use super::rpc::{EndpointState, Rpc, RpcError};
+use super::rpc::{Rpc, RpcError};
 use super::watcher::Clock;
 use crate::binding::{BindingReject, MAX_LIFE, NetworkId, NodeBinding};
 use crate::tier::{TOKEN, Tier};
@@ -80,15 +80,8 @@ pub async fn status(rpc: &mut Rpc, wallet: Option<Wallet>, clock: &dyn Clock) ->
         Some(wallet) if latest.is_some() => Some(wallet_status(rpc, wallet).await?),
         _ => None,
     };
-    let endpoints = rpc.endpoints().map(|(host, state)| Endpoint {
-        host: host.to_owned(),
-        state: match state {
-            EndpointState::Down(reason) => format!("down: {reason}"),
-            EndpointState::Good => "good".into(),
-            EndpointState::Untried => "untried".into(),
-            EndpointState::Wrong(reason) => format!("wrong: {reason}"),
-        },
-    });
+    let endpoints =
+        rpc.endpoints().map(|(host, state)| Endpoint { host: host.to_owned(), state: state.to_string() });
     let endpoints = endpoints.collect();
     Ok(Status {
         schema: "molt.chain.status/1",

@@ -7,6 +7,7 @@
 //! Stakes are read with Multicall3, two calls for a hundred wallets. A chain without it is asked call by call, which is
 //! right for a chain of tests and too slow for many wallets far away.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -69,6 +70,17 @@ pub enum EndpointState {
     Untried,
     /// It serves another chain, or other contracts.
     Wrong(String),
+}
+
+impl fmt::Display for EndpointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down(reason) => write!(f, "down: {reason}"),
+            Self::Good => f.write_str("good"),
+            Self::Untried => f.write_str("untried"),
+            Self::Wrong(reason) => write!(f, "wrong: {reason}"),
+        }
+    }
 }
 
 #[derive(Debug)]
