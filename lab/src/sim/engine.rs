@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_secs(1);
 const DOUBT: Duration = Duration::from_secs(15);
 
 /// How many messages a message may be late: WireGuard's window in boringtun.
-const WINDOW: usize = 1024;
+const WINDOW: u64 = 1024;
 
 const HEADER: usize = 16;
 const TAG: usize = 16;
@@ -129,19 +129,29 @@ impl Session {
 struct Window {
     /// One more than the highest.
     next: u64,
-    seen: std::collections::BTreeSet<u64>,
+    /// A bit for each of the last [`WINDOW`], at its counter modulo that.
+    seen: [u64; (WINDOW / 64) as usize],
 }
 
 impl Window {
     fn accept(&mut self, counter: u64) -> bool {
-        if counter + (WINDOW as u64) < self.next || !self.seen.insert(counter) {
+        if counter + WINDOW < self.next {
             return false;
         }
-        self.next = self.next.max(counter + 1);
-        while self.seen.len() > WINDOW {
-            self.seen.pop_first();
+        for passed in self.next.max((counter + 1).saturating_sub(WINDOW))..=counter {
+            let (word, bit) = self.place(passed);
+            *word &= !bit;
         }
-        true
+        self.next = self.next.max(counter + 1);
+        let (word, bit) = self.place(counter);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    const fn place(&mut self, counter: u64) -> (&mut u64, u64) {
+        let at = counter % WINDOW;
+        (&mut self.seen[(at / 64) as usize], 1 << (at % 64))
     }
 }
 

@@ -277,13 +277,15 @@ impl Worker {
     ) {
         let ledger = ledger.unwrap_or(&mut self.quiet);
         let out = &mut self.out;
-        let discarded = member.actor.data().counters().total();
+        // Only what becomes of a data packet is looked for in the counters.
+        let counted = |member: &Member| data.map_or(0, |_| member.actor.data().counters().total());
+        let discarded = counted(member);
         let before = Arc::as_ptr(member.actor.data().fib());
         act(&mut member.actor, out);
         if Arc::as_ptr(member.actor.data().fib()) != before {
             self.rerouted = self.rerouted.max(now);
         }
-        let discards = member.actor.data().counters().total() - discarded;
+        let discards = counted(member) - discarded;
         let is_node = matches!(member.actor, Actor::Node(_));
         ledger.account(now, node, data, discards, out);
         for transmit in out.udp.transmits() {
