@@ -140,58 +140,52 @@ fn two_hundred_nodes_of_degree_eight_come_to_rest_after_a_storm() {
 /// before, and what the queues of a round hold.
 const COLD_START: Duration = Duration::from_secs(10);
 
-/// All start at the same moment, which is the worst: every node takes in what all the others say, over and over as their
-/// adjacencies come up.
-#[test]
-fn a_thousand_nodes_of_degree_eight_start_at_once_and_lose_a_link() {
-    for seed in seeds(0..1) {
-        let mut sim = Sim::new(Topology::random(1_000, 8, seed), Options::default(), seed);
-        sim.run_for(COLD_START);
-        assert_at_rest(&sim, seed);
-        let runs = sim.totals().spf_runs / 1_000;
-        println!("cold start: {:?}, {:?} for each node", sim.rerouted(), sim.totals());
-        assert!(runs <= 100, "LAB_SEED={seed}: {runs} calculations in each node");
-
-        sim.cut(2_000);
-        let cut_at = sim.now();
-        sim.run_for(Duration::from_secs(2));
-        assert_at_rest(&sim, seed);
-        // BFD finds out after 300 ms; flooding across the mesh and two calculations follow.
-        let took = sim.rerouted().since(cut_at);
-        assert!(took <= Duration::from_millis(500), "LAB_SEED={seed}: a cut: {took:?}");
+/// Lets time pass, expects rest, and gives how long it took from the beginning until the last forwarding table changed.
+fn settle(sim: &mut Sim, seed: u64, what: &str, limit: Duration) -> Duration {
+    let (begun, before) = (sim.now(), sim.totals());
+    sim.run_for(limit);
+    if let Err(fault) = sim.check_at_rest() {
+        panic!("LAB_SEED={seed}: {what}: at {}: {fault}", sim.now());
     }
+    let took = sim.rerouted().since(begun);
+    println!("{what}: {took:?}, {:?}", sim.totals().since(before));
+    took
 }
 
+/// All start at the same moment, which is the worst: every node takes in what all the others say, over and over as their
+/// adjacencies come up. Then whatever happens to a mesh happens to this one.
 #[test]
-fn three_hundred_nodes_lose_a_tenth_are_parted_and_merged_clash_and_bear_one_that_restarts_for_ever() {
+fn a_thousand_nodes_bear_whatever_happens_to_a_mesh() {
     for seed in seeds(0..1) {
-        let topology = Topology::random(300, 8, seed);
-        let across = |(_, (a, b)): &(usize, &(usize, usize))| (*a < 150) != (*b < 150);
+        let topology = Topology::random(1_000, 8, seed);
+        let across = |(_, (a, b)): &(usize, &(usize, usize))| (*a < 500) != (*b < 500);
         let across: Vec<usize> =
             topology.links.iter().enumerate().filter(across).map(|(edge, _)| edge).collect();
         let mut sim = Sim::new(topology, Options::default(), seed);
-        sim.run_for(COLD_START);
-        assert_at_rest(&sim, seed);
+        settle(&mut sim, seed, "cold start", COLD_START);
+        let runs = sim.totals().spf_runs / 1_000;
+        assert!(runs <= 100, "LAB_SEED={seed}: {runs} calculations in each node");
 
-        (0..300).step_by(10).for_each(|node| sim.kill(node));
-        let killed_at = sim.now();
-        sim.run_for(COLD_START);
-        assert_at_rest(&sim, seed);
-        let took = sim.rerouted().since(killed_at);
-        assert!(took <= Duration::from_secs(6), "LAB_SEED={seed}: a tenth died: {took:?}");
+        sim.cut(2_000);
+        // BFD finds out after 300 ms; flooding across the mesh and two calculations follow.
+        let took = settle(&mut sim, seed, "one link cut", Duration::from_secs(2));
+        assert!(took <= Duration::from_millis(500), "LAB_SEED={seed}: a cut: {took:?}");
+
+        (0..1_000).step_by(10).for_each(|node| sim.kill(node));
+        let took = settle(&mut sim, seed, "a tenth killed", Duration::from_secs(5));
+        assert!(took <= Duration::from_secs(3), "LAB_SEED={seed}: a tenth died: {took:?}");
 
         across.iter().for_each(|edge| sim.cut(*edge));
-        sim.run_for(COLD_START);
-        assert_at_rest(&sim, seed);
-        // A handshake is tried again each 5 s, BFD starts at one packet a second, and a Hello comes each 10 s.
-        sim.heal_all();
-        sim.run_for(Duration::from_secs(30));
-        assert_at_rest(&sim, seed);
+        settle(&mut sim, seed, "parted", Duration::from_secs(5));
 
-        let shared = sim.restart_as_twins(10, 200);
-        sim.run_for(Duration::from_secs(30));
-        assert_at_rest(&sim, seed);
-        let ids = [10, 200].map(|node| sim.node(node).control.ospf().router_id());
+        // A handshake is tried again each 5 s, and BFD starts at one packet a second.
+        sim.heal_all();
+        (0..1_000).step_by(10).for_each(|node| sim.restart(node));
+        settle(&mut sim, seed, "merged, and the dead started again", Duration::from_secs(20));
+
+        let shared = sim.restart_as_twins(11, 777);
+        settle(&mut sim, seed, "two have one router id", Duration::from_secs(20));
+        let ids = [11, 777].map(|node| sim.node(node).control.ospf().router_id());
         assert!(
             ids.contains(&shared) && ids[0] != ids[1],
             "LAB_SEED={seed}: {ids:?}, and both drew {shared}"
@@ -199,12 +193,11 @@ fn three_hundred_nodes_lose_a_tenth_are_parted_and_merged_clash_and_bear_one_tha
 
         for _ in 0..100 {
             sim.kill(77);
-            sim.run_for(Duration::from_millis(500));
+            sim.run_for(Duration::from_millis(400));
             sim.restart(77);
-            sim.run_for(Duration::from_millis(1_000));
+            sim.run_for(Duration::from_millis(600));
         }
-        sim.run_for(COLD_START);
-        assert_at_rest(&sim, seed);
+        settle(&mut sim, seed, "one restarted a hundred times", COLD_START);
     }
 }
 
@@ -335,7 +328,7 @@ fn a_day_with_bfd_passes_without_a_state_change() {
     sim.run_for(CALM);
     let state = |sim: &Sim| -> Vec<_> {
         let of_node = |node| {
-            let Node { data, control } = sim.node(node);
+            let Node { data, control, .. } = sim.node(node);
             let counters = control.ospf().counters();
             let sessions = data.snapshot(sim.now()).bfd.into_iter();
             let sessions: Vec<_> = sessions.map(|it| (it.state, it.times_up, it.times_down)).collect();
