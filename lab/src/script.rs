@@ -21,10 +21,22 @@ const ROOM: usize = 1280 - 40 - 16 - 4;
 const WINDOW: usize = 160;
 const REPEAT: Duration = Duration::from_secs(2);
 
-/// What there is to be said: the last instance of each LSA, and when it was said. In the order in which a production node
-/// describes its database: what proves the rest comes first.
+/// In which order a database is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By LS type, as stock routers do. Then Router-LSAs come first, and what proves them last.
+    ByType,
+    /// As production nodes do: what proves the rest comes first.
+    #[default]
+    ProofsFirst,
+}
+
+/// What there is to be said: the last instance of each LSA, and when it was said.
 #[derive(Default)]
-pub struct Offers(BTreeMap<(Turn, LsaKey), (Time, Lsa)>);
+pub struct Offers {
+    lsas: BTreeMap<(Turn, LsaKey), (Time, Lsa)>,
+    order: Order,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
@@ -32,22 +44,28 @@ enum Turn {
     Rest,
 }
 
-const fn place(key: LsaKey) -> (Turn, LsaKey) {
-    match key.ls_type {
-        LsType::AGENT_RECORD | LsType::TOPOLOGY_SIGNATURE => (Turn::Proof, key),
-        _ => (Turn::Rest, key),
-    }
-}
-
 impl Offers {
+    /// Nothing, to be described in this order.
+    #[must_use]
+    pub fn new(order: Order) -> Self {
+        Self { order, ..Self::default() }
+    }
+
+    const fn place(&self, key: LsaKey) -> (Turn, LsaKey) {
+        match (self.order, key.ls_type) {
+            (Order::ProofsFirst, LsType::AGENT_RECORD | LsType::TOPOLOGY_SIGNATURE) => (Turn::Proof, key),
+            _ => (Turn::Rest, key),
+        }
+    }
+
     /// From now on this instance is offered.
     pub fn say(&mut self, lsa: Lsa, now: Time) {
-        self.0.insert(place(lsa.header.key), (now, lsa));
+        self.lsas.insert(self.place(lsa.header.key), (now, lsa));
     }
 
     /// The same, if it is newer than what is offered.
     pub fn learn(&mut self, lsa: &Lsa, now: Time) {
-        let known = self.0.get(&place(lsa.header.key)).map(|(_, known)| known.header.seq);
+        let known = self.lsas.get(&self.place(lsa.header.key)).map(|(_, known)| known.header.seq);
         if known.is_none_or(|seq| seq < lsa.header.seq) {
             self.say(lsa.clone(), now);
         }
@@ -55,16 +73,16 @@ impl Offers {
 
     /// Nothing is offered any longer.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.lsas.clear();
     }
 
     fn get(&self, key: &LsaKey, now: Time) -> Option<Lsa> {
-        self.0.get(&place(*key)).map(|said| aged(said, now))
+        self.lsas.get(&self.place(*key)).map(|said| aged(said, now))
     }
 
     fn after(&self, key: Option<LsaKey>, now: Time) -> impl Iterator<Item = LsaHeader> {
-        let first = key.map_or(Bound::Unbounded, |key| Bound::Excluded(place(key)));
-        self.0.range((first, Bound::Unbounded)).map(move |(_, said)| aged(said, now).header)
+        let first = key.map_or(Bound::Unbounded, |key| Bound::Excluded(self.place(key)));
+        self.lsas.range((first, Bound::Unbounded)).map(move |(_, said)| aged(said, now).header)
     }
 }
 

@@ -31,6 +31,7 @@ use molt_tun::output::Output;
 use molt_tun::{Dataplane, NodeConfig};
 
 use crate::area::Area;
+use crate::script::Order;
 use crate::topology::Topology;
 use engine::PlainEngine;
 use gateway::{GATEWAYS, Gateway};
@@ -74,6 +75,8 @@ pub struct Options {
     pub thieves: Vec<usize>,
     /// Whether nodes flood less in dense parts of the mesh.
     pub flood_reduction: bool,
+    /// In which order the gateways describe what is recorded.
+    pub described: Order,
 }
 
 /// What all nodes did, in all their lives.
@@ -116,7 +119,14 @@ impl Totals {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bfd: true, costs: Vec::new(), shared: Vec::new(), thieves: Vec::new(), flood_reduction: true }
+        Self {
+            bfd: true,
+            costs: Vec::new(),
+            shared: Vec::new(),
+            thieves: Vec::new(),
+            flood_reduction: true,
+            described: Order::default(),
+        }
     }
 }
 
@@ -223,7 +233,8 @@ impl Sim {
         let is_border = |(a, b): &&(usize, usize)| *b == number && *a < self.live;
         let far = self.topology.links.iter().filter(is_border).map(|(node, _)| *node);
         let far = far.map(|node| (*self.members[node].identity.node_public(), underlay(node))).collect();
-        let gateway = Gateway::new(me, area, far, self.seed ^ (number as u64) << 32, self.now);
+        let gateway =
+            Gateway::new(me, area, self.options.described, far, self.seed ^ (number as u64) << 32, self.now);
         Member::new(identity, Actor::Gateway(Box::new(gateway)), self.fate(number))
     }
 

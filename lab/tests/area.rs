@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use molt_lab::script::Order;
 use molt_lab::sim::gateway::GATEWAYS;
 use molt_lab::sim::{Options, Sim, seeds};
 use molt_mesh::RouterId;
@@ -46,6 +47,24 @@ fn a_recorded_router_says_what_a_production_node_says() {
         let ospf = sim.node(node).control.ospf();
         assert_eq!(ospf.records().count(), ROUTERS - 1, "node {node}");
         assert!(ospf.events().is_empty(), "node {node}: {:?}", ospf.events());
+    }
+}
+
+/// Nobody answers for a router before its record is here, and for what nobody answers for there is little room. Of 6,000
+/// routers there is none left when a stock router comes to the records.
+#[test]
+fn eight_nodes_learn_an_area_of_six_thousand_from_routers_that_describe_proofs_last() {
+    for seed in seeds(0..1) {
+        let options = Options { described: Order::ByType, ..Options::default() };
+        let mut sim = Sim::in_area(10_000, 8, 4, options, seed);
+        sim.run_for(REST);
+        assert_at_rest(&sim, "cold start", seed);
+        for node in 0..8 {
+            let ospf = sim.node(node).control.ospf();
+            assert_eq!(ospf.records().count(), 10_000 - 1, "LAB_SEED={seed}: node {node}");
+            assert_eq!(ospf.counters().lsas_without_room, 0, "LAB_SEED={seed}: node {node}");
+            assert!(ospf.events().is_empty(), "LAB_SEED={seed}: node {node}: {:?}", ospf.events());
+        }
     }
 }
 

@@ -34,6 +34,11 @@ impl TokenBucket {
         true
     }
 
+    /// Puts tokens back that should not have been taken. What the bucket does not hold is lost.
+    pub fn put_back(&mut self, tokens: u32) {
+        self.full_at = self.full_at - self.interval * tokens;
+    }
+
     /// Whether the bucket is full at `now`, so that forgetting it changes nothing.
     #[must_use]
     pub fn is_full(&self, now: Time) -> bool {
@@ -53,5 +58,17 @@ mod tests {
         assert_eq!(taken(&mut bucket, Time::from_millis(99)), 0);
         assert_eq!(taken(&mut bucket, Time::from_millis(100)), 1);
         assert_eq!(taken(&mut bucket, Time::from_millis(10_000)), 3);
+    }
+
+    #[test]
+    fn takes_back_what_it_holds_and_no_more() {
+        let mut bucket = TokenBucket::new(10, 3);
+        let now = Time::from_millis(1_000);
+        let taken = |bucket: &mut TokenBucket| (0..10).filter(|_| bucket.take(now)).count();
+        assert_eq!(taken(&mut bucket), 3);
+        bucket.put_back(2);
+        assert_eq!(taken(&mut bucket), 2);
+        bucket.put_back(1_000);
+        assert_eq!(taken(&mut bucket), 3);
     }
 }

@@ -28,7 +28,7 @@ use molt_tun::{BfdChange, Command, Core as _, Dataplane, Event, LinkConfig, Node
 
 use super::engine::PlainEngine;
 use crate::area::{Area, COST};
-use crate::script::{Neighbor, Offers};
+use crate::script::{Neighbor, Offers, Order};
 
 /// How many there are, with the first numbers of the recorded area. With two, a change behind them changes which is nearer.
 pub const GATEWAYS: usize = 2;
@@ -67,10 +67,11 @@ struct Border {
 }
 
 impl Gateway {
-    /// The router `me` of a signed area, with these neighbours in the live mesh.
+    /// The router `me` of a signed area, with these neighbours in the live mesh. It describes the area in this order.
     pub(super) fn new(
         me: usize,
         mut area: Area,
+        order: Order,
         live: Vec<(NodePublic, SocketAddr)>,
         seed: u64,
         now: Time,
@@ -83,7 +84,7 @@ impl Gateway {
             link_local,
             seed,
         };
-        let mut offers = Offers::default();
+        let mut offers = Offers::new(order);
         for lsa in (0..area.size()).flat_map(|router| area.lsas(router)) {
             offers.say(lsa, now);
         }

@@ -12,7 +12,7 @@ use super::lsa::{LsaKey, Scope};
 use super::lsdb::{LsaRef, MAX_LSAS};
 use super::mismatch::Mismatch;
 use super::neighbor::{Event, Neighbor, State};
-use super::origin::has_room;
+use super::origin::has_room_once_proven;
 use super::packet::{Description, PacketBody, Reject};
 
 /// A neighbour that has only what others are being asked for waits this long for their answers. What they have not sent by
@@ -226,8 +226,8 @@ impl Ospf {
             };
             let newer = match self.lsdb.get(&at) {
                 Some(entry) => header.compare(&entry.header(now)),
-                // What there is no room for need not be asked for either.
-                None if !has_room(&self.lsdb, &self.origins, &at, header.length)
+                // What there is no room for need not be asked for either. What proves it may be described later.
+                None if !has_room_once_proven(&self.lsdb, &self.origins, &at, header.length)
                     || neighbor.requests.len() >= MAX_LSAS =>
                 {
                     self.counters.lsas_without_room += 1;
@@ -351,9 +351,20 @@ impl Ospf {
             key.ls_type.scope() == Scope::Link || !others.iter().any(|asked| asked.contains(*key))
         };
         let requests = &neighbor.requests;
-        let proofs = requests.range(LsaKey::PROOFS).map(|(key, _)| key);
-        let rest = requests.keys().filter(|key| !LsaKey::PROOFS.contains(key));
+        let mut proofs = requests.range(LsaKey::PROOFS).map(|(key, _)| key).peekable();
+        let is_proving = proofs.peek().is_some() || neighbor.state == State::Exchange;
+        let waits =
+            |key: &LsaKey| key.ls_type.scope() != Scope::Link && self.lsdb.waits_for_proof(key.router);
+        let rest = requests.keys().filter(|key| !LsaKey::PROOFS.contains(key)).filter(|key| !waits(key));
         let keys: Vec<LsaKey> = proofs.chain(rest).filter(is_free).take(room.max(1)).copied().collect();
+        // No proof is still to come, and there is no room for what has none.
+        if keys.is_empty() && !is_proving {
+            let unproven: Vec<LsaKey> = requests.keys().filter(|key| waits(key)).copied().collect();
+            if !unproven.is_empty() {
+                self.forgo(link, &unproven, now);
+                return;
+            }
+        }
         let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
             return;
         };
@@ -364,6 +375,20 @@ impl Ospf {
             neighbor.request_at = Some(now + rxmt);
             self.transmit(link, PacketBody::Request(keys));
         }
+    }
+
+    /// Does without LSAs that nobody answers for and there is no room for.
+    fn forgo(&mut self, link: LinkId, keys: &[LsaKey], now: Time) {
+        self.counters.lsas_without_room += keys.len() as u64;
+        if let Some(key) = keys.first() {
+            self.origins.flooded(key, link, now);
+        }
+        let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
+            return;
+        };
+        keys.iter().for_each(|key| neighbor.remove_request(key));
+        neighbor.request_at = None;
+        self.continue_requests(link, now);
     }
 
     /// Section 10.7.

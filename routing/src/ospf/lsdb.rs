@@ -34,6 +34,11 @@ const MAX_BYTES_PER_ROUTER: usize = 1_220_000;
 /// All routers together that nobody answers for, neither a key nor the operator. Such ids cost nothing, so they must not
 /// push out others; and a database that is just being learned needs room for what is proven a moment later.
 const MAX_UNVOUCHED: Share = Share { lsas: 16_000, bytes: 8 << 20 };
+/// What of it is not for proofs, or somebody who floods could keep those out that would make room.
+const MAX_UNPROVEN: Share = MAX_UNVOUCHED.part(2);
+/// What of it is asked for before the proofs are here: four neighbours with different parts of the database may flood what they
+/// asked for to one.
+const UNPROVEN: Share = MAX_UNVOUCHED.part(8);
 
 /// Where an LSA is: its key and, for link scope, the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +197,10 @@ struct Share {
 }
 
 impl Share {
+    const fn part(self, parts: usize) -> Self {
+        Self { lsas: self.lsas / parts, bytes: self.bytes / parts }
+    }
+
     const fn add(&mut self, bytes: usize) {
         self.lsas += 1;
         self.bytes += bytes;
@@ -200,6 +209,12 @@ impl Share {
     const fn remove(&mut self, bytes: usize) {
         self.lsas -= 1;
         self.bytes -= bytes;
+    }
+
+    /// Whether it has room for an LSA in the place of one, or of none.
+    fn has_room(self, replaced: Option<usize>, length: u16, max: Self) -> bool {
+        let bytes = self.bytes - replaced.unwrap_or(0) + usize::from(length);
+        bytes <= max.bytes && (replaced.is_some() || self.lsas < max.lsas)
     }
 }
 
@@ -313,21 +328,34 @@ impl Lsdb {
 
     /// Whether there is room for a received LSA.
     pub(super) fn has_room(&self, lsa: &LsaRef, length: u16) -> bool {
-        let replaced = self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length));
+        let max = if LsaKey::PROOFS.contains(&lsa.key) { MAX_UNVOUCHED } else { MAX_UNPROVEN };
+        self.has_room_once_proven(lsa, length)
+            && (self.is_vouched(lsa.key.router) || self.unvouched.has_room(self.replaced(lsa), length, max))
+    }
+
+    /// Whether there will be when somebody answers for its router.
+    pub(super) fn has_room_once_proven(&self, lsa: &LsaRef, length: u16) -> bool {
+        let replaced = self.replaced(lsa);
         let of_router = self.per_router.get(&lsa.key.router).copied().unwrap_or_default();
-        let room = |share: Share, max: Share| {
-            let bytes = share.bytes - replaced.unwrap_or(0) + usize::from(length);
-            bytes <= max.bytes && (replaced.is_some() || share.lsas < max.lsas)
-        };
-        self.has_room_for(replaced, length)
-            && room(of_router, Share { lsas: MAX_LSAS_PER_ROUTER, bytes: MAX_BYTES_PER_ROUTER })
-            && (self.is_vouched(lsa.key.router) || room(self.unvouched, MAX_UNVOUCHED))
+        let max = Share { lsas: MAX_LSAS_PER_ROUTER, bytes: MAX_BYTES_PER_ROUTER };
+        self.has_room_for(replaced, length) && of_router.has_room(replaced, length, max)
+    }
+
+    /// Whether an LSA should not be asked for before somebody answers for its router: so much is here already that nobody
+    /// answers for.
+    pub(super) fn waits_for_proof(&self, router: RouterId) -> bool {
+        let is_full = self.unvouched.lsas >= UNPROVEN.lsas || self.unvouched.bytes >= UNPROVEN.bytes;
+        is_full && !self.is_vouched(router)
     }
 
     /// The same for an LSA that its router stands for, whatever else comes in that router's name.
     pub(super) fn has_room_in_all(&self, lsa: &LsaRef, length: u16) -> bool {
-        let replaced = self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length));
-        self.has_room_for(replaced, length)
+        self.has_room_for(self.replaced(lsa), length)
+    }
+
+    /// The length of the instance that is there.
+    fn replaced(&self, lsa: &LsaRef) -> Option<usize> {
+        self.entries.get(lsa).map(|entry| usize::from(entry.lsa.header.length))
     }
 
     fn has_room_for(&self, replaced: Option<usize>, length: u16) -> bool {
@@ -340,17 +368,20 @@ impl Lsdb {
         self.vouched.get_or_insert_default();
     }
 
-    /// Says whether somebody answers for the LSAs of a router.
-    pub(super) fn set_vouched(&mut self, router: RouterId, yes: bool) {
-        let Some(vouched) = &mut self.vouched else { return };
+    /// Says whether somebody answers for the LSAs of a router. Returns for how many of them nobody did before.
+    pub(super) fn set_vouched(&mut self, router: RouterId, yes: bool) -> usize {
+        let Some(vouched) = &mut self.vouched else { return 0 };
         let share = self.per_router.get(&router).copied().unwrap_or_default();
         if yes && vouched.insert(router) {
             self.unvouched.lsas -= share.lsas;
             self.unvouched.bytes -= share.bytes;
-        } else if !yes && vouched.remove(&router) {
+            return share.lsas;
+        }
+        if !yes && vouched.remove(&router) {
             self.unvouched.lsas += share.lsas;
             self.unvouched.bytes += share.bytes;
         }
+        0
     }
 
     fn is_vouched(&self, router: RouterId) -> bool {
@@ -588,6 +619,32 @@ mod tests {
         ] {
             assert_eq!(lsdb.install(place, lsa, true, at(0)), change);
         }
+    }
+
+    #[test]
+    fn half_of_what_nobody_answers_for_is_room_for_proofs() {
+        let place = |ls_type, router| LsaRef::area(LsaKey { ls_type, router: RouterId(router), id: 0 });
+        let (rest, proof) = (LsType::ROUTER, LsType::AGENT_RECORD);
+        let mut lsdb = Lsdb::default();
+        lsdb.limit_unvouched();
+        let fill = |lsdb: &mut Lsdb, ls_type, routers: std::ops::Range<u32>| {
+            for router in routers {
+                let at = place(ls_type, router);
+                if !lsdb.has_room(&at, 24) {
+                    return router;
+                }
+                lsdb.install(at, lsa(at, 0), true, Time::ZERO);
+            }
+            u32::MAX
+        };
+        assert!(!lsdb.waits_for_proof(RouterId(1)));
+        assert_eq!(fill(&mut lsdb, rest, 0..20_000), 8_000);
+        assert!(lsdb.waits_for_proof(RouterId(1)));
+        assert_eq!(fill(&mut lsdb, proof, 8_000..20_000), 16_000);
+        assert_eq!((lsdb.set_vouched(RouterId(1), true), lsdb.set_vouched(RouterId(1), true)), (1, 0));
+        assert!(!lsdb.waits_for_proof(RouterId(1)));
+        assert!(lsdb.has_room(&place(proof, 16_000), 24) && !lsdb.has_room(&place(rest, 16_000), 24));
+        assert!(lsdb.has_room(&place(LsType::INTRA_AREA_PREFIX, 1), 24), "somebody answers for it");
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub use explain::{Claim, Explanation, Verdict};
 pub(super) use own::OwnOrigin;
 use rights::Grants;
 pub use rights::{Announcer, Right};
-pub(super) use shares::{Shares, has_room};
+pub(super) use shares::{Shares, has_room_once_proven};
 use suspicion::Suspicion;
 pub(super) use usable::Usable;
 
@@ -462,7 +462,8 @@ impl Ospf {
     pub(super) fn reconcile_origins(&mut self, now: Time) {
         let reaches = |router| self.spf.reaches(router);
         for key in self.origins.reconcile(&self.lsdb, self.config.router_id, reaches, now) {
-            self.lsdb.set_vouched(key.router, self.origins.is_vouched(key.router));
+            let proven = self.lsdb.set_vouched(key.router, self.origins.is_vouched(key.router));
+            self.shares.put_back(proven);
             match key.ls_type {
                 LsType::ROUTER | LsType::NETWORK => self.schedule_spf(SpfTrigger::Lsa(key), now),
                 LsType::ROUTER_INFORMATION => {}

@@ -13,4 +13,5 @@ mod mismatches;
 mod pair;
 mod rig;
 mod routes;
+mod unproven;
 mod vectors;

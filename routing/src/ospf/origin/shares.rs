@@ -40,6 +40,11 @@ impl Default for Shares {
 }
 
 impl Shares {
+    /// Somebody answers for so many LSAs that are here. They are none that somebody invented.
+    pub(in super::super) fn put_back(&mut self, lsas: usize) {
+        self.unvouched.put_back(u32::try_from(lsas).unwrap_or(UNVOUCHED.1).min(UNVOUCHED.1));
+    }
+
     /// Whether one more LSA of a router may come in.
     pub(in super::super) fn take(&mut self, router: RouterId, vouched: bool, now: Time) -> bool {
         if !vouched && !self.unvouched.take(now) {
@@ -67,8 +72,18 @@ impl Origins {
 }
 
 /// Whether the database has room for a received LSA. What a signed router lists finds room whatever else comes in its name.
-pub(in super::super) fn has_room(lsdb: &Lsdb, origins: &Origins, at: &LsaRef, length: u16) -> bool {
+fn has_room(lsdb: &Lsdb, origins: &Origins, at: &LsaRef, length: u16) -> bool {
     lsdb.has_room(at, length) || origins.lists(&at.key) && lsdb.has_room_in_all(at, length)
+}
+
+/// Whether it will have room for an LSA that is described, when what proves it is here.
+pub(in super::super) fn has_room_once_proven(
+    lsdb: &Lsdb,
+    origins: &Origins,
+    at: &LsaRef,
+    length: u16,
+) -> bool {
+    lsdb.has_room_once_proven(at, length) || origins.lists(&at.key) && lsdb.has_room_in_all(at, length)
 }
 
 impl Ospf {
