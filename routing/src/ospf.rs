@@ -22,6 +22,7 @@
 //! | `boundary` | routes to other meshes, as AS-external-LSAs | what we announce, what we accept |
 //! | `restart` | graceful restart: the helper, and the restarting router | |
 //! | `stale` | LSAs that do not age (RFC 1793) | since when their originators are gone |
+//! | `unproven` | what was refused because nobody answers for it | until when to hope for a proof |
 //! | `spf` | graph, shortest paths, routes, the FIB | the last result |
 //! | `delay` | when to calculate (RFC 8405) | its timers |
 //! | [`origin`] | who may announce what: records, signed topology, clashes of router ids | everything that was verified |
@@ -59,7 +60,8 @@
 //! - The hop limit is not checked. Stock routers send unicast with 64, BIRD's `ttl security` sends 255, and the tunnel
 //!   proves the neighbour better than a hop limit does.
 //! - The number of LSAs is bounded, in all, for each originator, and for all originators that nobody answers for. One too
-//!   many, or too fast, is acknowledged and forgotten.
+//!   many, or too fast, is acknowledged and forgotten; if its originator is proven within a minute, it is requested again,
+//!   also in state Full (`unproven`).
 //! - Of a member's LSAs the calculation uses what the member has signed ([`origin`]), which for a moment may be an earlier
 //!   instance than the one in the database. Flooding is not concerned.
 //! - Records and signatures are described and requested before everything else.
@@ -107,6 +109,7 @@ mod restart;
 mod retransmission;
 mod spf;
 mod stale;
+mod unproven;
 pub mod view;
 
 pub use boundary::External;
@@ -432,6 +435,7 @@ impl Ospf {
                 consider(neighbor.help.map(|help| help.until), "end the help for a neighbour that restarts");
                 consider(neighbor.exchange.deadline(), "repeat a database description");
                 consider(neighbor.request_at, "repeat a link state request");
+                consider(neighbor.unproven.deadline(), "do without LSAs that nobody answers for");
                 consider(neighbor.retransmission.deadline(), "flood or retransmit LSAs");
             }
         }

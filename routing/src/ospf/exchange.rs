@@ -8,7 +8,7 @@ use molt_mesh::{LinkId, Time};
 
 use super::Ospf;
 use super::consts::{DESCRIPTION_LEN, LSA_HEADER_LEN, REQUEST_LEN, description, options};
-use super::lsa::{LsaKey, Scope};
+use super::lsa::{LsaHeader, LsaKey, Scope};
 use super::lsdb::{LsaRef, MAX_LSAS};
 use super::mismatch::Mismatch;
 use super::neighbor::{Event, Neighbor, State};
@@ -359,9 +359,14 @@ impl Ospf {
         let keys: Vec<LsaKey> = proofs.chain(rest).filter(is_free).take(room.max(1)).copied().collect();
         // No proof is still to come, and there is no room for what has none.
         if keys.is_empty() && !is_proving {
-            let unproven: Vec<LsaKey> = requests.keys().filter(|key| waits(key)).copied().collect();
+            let unproven: Vec<LsaHeader> =
+                requests.values().filter(|header| waits(&header.key)).copied().collect();
             if !unproven.is_empty() {
-                self.forgo(link, &unproven, now);
+                unproven.iter().for_each(|header| self.refuse(link, header, now));
+                if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
+                    neighbor.request_at = None;
+                }
+                self.continue_requests(link, now);
                 return;
             }
         }
@@ -375,20 +380,6 @@ impl Ospf {
             neighbor.request_at = Some(now + rxmt);
             self.transmit(link, PacketBody::Request(keys));
         }
-    }
-
-    /// Does without LSAs that nobody answers for and there is no room for.
-    fn forgo(&mut self, link: LinkId, keys: &[LsaKey], now: Time) {
-        self.counters.lsas_without_room += keys.len() as u64;
-        if let Some(key) = keys.first() {
-            self.origins.flooded(key, link, now);
-        }
-        let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) else {
-            return;
-        };
-        keys.iter().for_each(|key| neighbor.remove_request(key));
-        neighbor.request_at = None;
-        self.continue_requests(link, now);
     }
 
     /// Section 10.7.

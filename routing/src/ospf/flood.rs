@@ -53,6 +53,9 @@ impl Ospf {
         let stored = self.lsdb.get(&at).map(|entry| entry.header(now));
         // (4)
         if received.age() == MAX_AGE && stored.is_none() && !self.is_exchanging() {
+            if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
+                neighbor.remove_request(&received.key);
+            }
             return Ack::Direct(received);
         }
         // (5)
@@ -107,11 +110,7 @@ impl Ospf {
         if !self.has_share(&at, received.length, requested, now) {
             // Acknowledged and forgotten. Silence would make the neighbour repeat it for ever and keep the adjacency
             // in Loading, so one flooder would take down what the bound is to protect.
-            self.counters.lsas_without_room += 1;
-            self.origins.flooded(&received.key, link, now);
-            if let Some(neighbor) = self.interfaces.get_mut(&link).and_then(|it| it.neighbor.as_mut()) {
-                neighbor.remove_request(&received.key);
-            }
+            self.refuse(link, &received, now);
             return Ack::Direct(received);
         }
         self.origins.receive(link, &received, stored_age, now);
@@ -166,10 +165,8 @@ impl Ospf {
         for (link, interface) in &mut self.interfaces {
             // (1) (a)
             let Some(neighbor) = interface.flooding_neighbor().filter(|_| at.is_on(*link)) else { continue };
-            // (b)
-            if neighbor.state != State::Full
-                && let Some(requested) = neighbor.requests.get(&at.key)
-            {
+            // (b). There are also requests in state Full: for what was refused before it was proven.
+            if let Some(requested) = neighbor.requests.get(&at.key) {
                 let order = header.compare(requested);
                 if order.is_ge() {
                     neighbor.remove_request(&at.key);

@@ -374,5 +374,6 @@ impl Ospf {
             self.send_delayed_acks(link);
         }
         self.exchange_timeouts(link, now);
+        self.unproven_timeout(link, now);
     }
 }

@@ -368,23 +368,23 @@ impl Lsdb {
         self.vouched.get_or_insert_default();
     }
 
-    /// Says whether somebody answers for the LSAs of a router. Returns for how many of them nobody did before.
-    pub(super) fn set_vouched(&mut self, router: RouterId, yes: bool) -> usize {
-        let Some(vouched) = &mut self.vouched else { return 0 };
+    /// Says whether somebody answers for the LSAs of a router. If nobody did before, returns how many are here.
+    pub(super) fn set_vouched(&mut self, router: RouterId, yes: bool) -> Option<usize> {
+        let vouched = self.vouched.as_mut()?;
         let share = self.per_router.get(&router).copied().unwrap_or_default();
         if yes && vouched.insert(router) {
             self.unvouched.lsas -= share.lsas;
             self.unvouched.bytes -= share.bytes;
-            return share.lsas;
+            return Some(share.lsas);
         }
         if !yes && vouched.remove(&router) {
             self.unvouched.lsas += share.lsas;
             self.unvouched.bytes += share.bytes;
         }
-        0
+        None
     }
 
-    fn is_vouched(&self, router: RouterId) -> bool {
+    pub(super) fn is_vouched(&self, router: RouterId) -> bool {
         self.vouched.as_ref().is_none_or(|vouched| vouched.contains(&router))
     }
 
@@ -641,7 +641,10 @@ mod tests {
         assert_eq!(fill(&mut lsdb, rest, 0..20_000), 8_000);
         assert!(lsdb.waits_for_proof(RouterId(1)));
         assert_eq!(fill(&mut lsdb, proof, 8_000..20_000), 16_000);
-        assert_eq!((lsdb.set_vouched(RouterId(1), true), lsdb.set_vouched(RouterId(1), true)), (1, 0));
+        assert_eq!(
+            (lsdb.set_vouched(RouterId(1), true), lsdb.set_vouched(RouterId(1), true)),
+            (Some(1), None)
+        );
         assert!(!lsdb.waits_for_proof(RouterId(1)));
         assert!(lsdb.has_room(&place(proof, 16_000), 24) && !lsdb.has_room(&place(rest, 16_000), 24));
         assert!(lsdb.has_room(&place(LsType::INTRA_AREA_PREFIX, 1), 24), "somebody answers for it");

@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::lsa::{LsaHeader, LsaKey};
 use super::restart::Help;
 use super::retransmission::Retransmission;
+use super::unproven::Unproven;
 use super::view::SpfTrigger;
 use super::{Ospf, Output};
 
@@ -138,6 +139,8 @@ pub(super) struct Neighbor {
     pub(super) answered: bool,
     /// When to ask again.
     pub(super) request_at: Option<Time>,
+    /// What else it has.
+    pub(super) unproven: Unproven,
     /// Link state retransmission list.
     pub(super) retransmission: Retransmission,
 }
@@ -160,6 +163,7 @@ impl Neighbor {
             asked: BTreeSet::new(),
             answered: false,
             request_at: None,
+            unproven: Unproven::default(),
             retransmission: Retransmission::default(),
         }
     }
@@ -172,6 +176,7 @@ impl Neighbor {
     /// The LSA is here, or will not be asked for.
     pub(super) fn remove_request(&mut self, key: &LsaKey) {
         self.requests.remove(key);
+        self.unproven.remove(key);
         self.answered |= self.asked.remove(key) && self.asked.is_empty();
     }
 
@@ -180,6 +185,7 @@ impl Neighbor {
         self.asked.clear();
         self.answered = false;
         self.request_at = None;
+        self.unproven = Unproven::default();
         self.retransmission.clear();
         self.exchange.clear();
     }

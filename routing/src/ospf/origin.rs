@@ -153,7 +153,7 @@ fn find(touched: &[(LsaKey, Touched)], key: LsaKey) -> Option<Touched> {
     touched.iter().find(|(changed, _)| *changed == key).map(|(_, touched)| *touched)
 }
 
-const fn record_key(router: RouterId) -> LsaKey {
+pub(super) const fn record_key(router: RouterId) -> LsaKey {
     LsaKey { ls_type: LsType::AGENT_RECORD, router, id: 0 }
 }
 
@@ -462,8 +462,7 @@ impl Ospf {
     pub(super) fn reconcile_origins(&mut self, now: Time) {
         let reaches = |router| self.spf.reaches(router);
         for key in self.origins.reconcile(&self.lsdb, self.config.router_id, reaches, now) {
-            let proven = self.lsdb.set_vouched(key.router, self.origins.is_vouched(key.router));
-            self.shares.put_back(proven);
+            self.note_vouched(key.router, now);
             match key.ls_type {
                 LsType::ROUTER | LsType::NETWORK => self.schedule_spf(SpfTrigger::Lsa(key), now),
                 LsType::ROUTER_INFORMATION => {}

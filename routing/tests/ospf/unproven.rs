@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use molt_mesh::RouterId;
-use molt_routing::ospf::consts::{description, options};
+use molt_routing::ospf::consts::{MAX_AGE, description, options};
 use molt_routing::ospf::events::Cause;
 use molt_routing::ospf::lsa::{LsType, Lsa, LsaKey};
 use molt_routing::ospf::packet::{Description, PacketBody};
@@ -110,12 +110,60 @@ fn what_nobody_answers_for_waits_for_its_proof_and_is_forgone_when_none_comes() 
     assert_eq!(stock.answer(), [proof, router_lsa(router).header.key]);
     assert_eq!(stock.net.nodes[0].counters().lsas_without_room, 0);
 
-    // Nothing follows that would prove the others.
+    // The exchange ends without what would prove the others.
     stock.describe(description::MS, &[]).unwrap();
     assert_eq!(stock.answer(), []);
     assert_eq!(stock.net.state(0, link(1)), State::Full);
+    assert_eq!(stock.net.nodes[0].counters().lsas_without_room, 0);
+    for _ in 0..6 {
+        stock.net.run_for(Duration::from_secs(10));
+        stock.net.inject(0, NODE, PacketBody::Hello(hello(vec![stock.net.nodes[0].router_id()]))).unwrap();
+    }
     let without = stock.net.nodes[0].counters().lsas_without_room;
     assert_eq!(without as usize, STRANGERS as usize - asked.len());
     let events = stock.net.nodes[0].events();
     assert!(events.iter().any(|event| event.cause == Cause::LsaFlood), "{events:?}");
+}
+
+/// FRR passes a mesh that is merged with this one on in that order, over an adjacency that is Full.
+#[test]
+fn what_was_refused_unproven_is_requested_when_its_proof_is_flooded() {
+    let mut stock = Stock::new();
+    stock.describe(description::MS, &[]).unwrap();
+    assert_eq!(stock.net.state(0, link(1)), State::Full);
+    let flood = |stock: &mut Stock, lsas: &[Lsa]| {
+        stock.lsas.extend(lsas.iter().map(|lsa| (lsa.header.key, lsa.clone())));
+        for lsas in lsas.chunks(40) {
+            stock.net.inject(0, NODE, PacketBody::Update(lsas.to_vec())).unwrap();
+        }
+    };
+    let strangers: Vec<Lsa> = (0..8_000).map(|number| router_lsa(RouterId(1 + number))).collect();
+    flood(&mut stock, &strangers);
+    let members: Vec<_> = (5..20).map(identity).collect();
+    let links: Vec<Lsa> = members.iter().map(|it| router_lsa(it.router_id(0))).collect();
+    flood(&mut stock, &links);
+    assert_eq!(stock.net.nodes[0].database(stock.net.now).lsas.len(), own(&stock) + strangers.len());
+    // It asks for nothing that the neighbour has not any longer, which would end the adjacency.
+    let flushed = Lsa::new(links[3].header.key, 2, MAX_AGE, Arc::from([0, 0, 0, 0x13]));
+    flood(&mut stock, &[flushed]);
+    let records: Vec<Lsa> = members
+        .iter()
+        .map(|it| lsa(LsType::AGENT_RECORD, it.router_id(0), agent(it, 0, UNIX_MS).sign(it).unwrap().bytes()))
+        .collect();
+    flood(&mut stock, &records);
+    let mut asked = stock.answer();
+    asked.sort();
+    let keys: Vec<LsaKey> = links.iter().map(|lsa| lsa.header.key).collect();
+    assert_eq!(asked, [&keys[..3], &keys[4..]].concat());
+    assert!(asked.iter().all(|key| stock.net.header(0, *key).is_some()));
+    assert_eq!(stock.net.state(0, link(1)), State::Full);
+    assert_eq!(stock.net.nodes[0].counters().lsas_without_room, 0);
+    assert!(stock.net.nodes[0].events().is_empty(), "{:?}", stock.net.nodes[0].events());
+}
+
+/// LSAs of the node itself and of its link.
+fn own(stock: &Stock) -> usize {
+    let me = stock.net.nodes[0].router_id();
+    let all = stock.net.nodes[0].database(stock.net.now).lsas;
+    all.iter().filter(|lsa| lsa.header.key.router == me).count()
 }

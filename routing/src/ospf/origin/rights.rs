@@ -256,7 +256,7 @@ impl Ospf {
             self.clash_with_stock(now);
         }
         for router in before.union(&self.origins.stock).copied().collect::<Vec<_>>() {
-            self.lsdb.set_vouched(router, self.origins.is_vouched(router));
+            self.note_vouched(router, now);
         }
         if before != self.origins.stock {
             self.spf.rights_changed(None);
