@@ -26,7 +26,7 @@ use molt_tun::socket::Sockets;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-use super::{Daemon, LAST_WORDS, Options, answers, refuse, server};
+use super::{Daemon, LAST_WORDS, Options, refuse, reload, server};
 use crate::api::{Answer, FailureKind, Response, Restarting as Told, schema};
 use crate::config::Config;
 use crate::handover::{GRACE, Handover};
@@ -258,7 +258,7 @@ impl Daemon {
         anyhow::ensure!(self.restarting.is_none(), "a restart is under way");
         anyhow::ensure!(self.leaving.is_none(), "the daemon is leaving the mesh");
         let new = Config::read(&self.options.config)?;
-        let mut changed = answers::needs_restart(&self.config, &new);
+        let mut changed = reload::needs_restart(&self.config, &new);
         changed.retain(|section| ["[tun]", "[underlay]"].contains(&section.as_str()));
         self.ensure_same_mesh(&new)?;
         anyhow::ensure!(
