@@ -55,7 +55,7 @@ impl Daemon {
     }
 }
 
-/// Settings outside `[[peer]]` that differ, and so wait for a restart.
+/// Settings that differ and are not read again, and so wait for a restart.
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let sections = [
         ("[node]", format!("{:?}", old.node) != format!("{:?}", new.node)),
@@ -65,6 +65,8 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("[ospf]", format!("{:?}", old.ospf) != format!("{:?}", new.ospf)),
         ("[bfd]", format!("{:?}", old.bfd) != format!("{:?}", new.bfd)),
         ("[bgp]", speaker(old) != speaker(new)),
+        ("[chain]", format!("{:?}", old.chain) != format!("{:?}", new.chain)),
+        ("[[delegation]]", format!("{:?}", old.delegations) != format!("{:?}", new.delegations)),
     ];
     sections.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
 }
