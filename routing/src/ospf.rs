@@ -109,7 +109,7 @@ mod spf;
 mod stale;
 pub mod view;
 
-pub use boundary::External;
+pub use boundary::{External, Withheld};
 pub use io::{BfdEvent, Config, LinkConfig, Output};
 pub use mismatch::Mismatch;
 pub use neighbor::State;
