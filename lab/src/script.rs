@@ -183,7 +183,7 @@ impl Neighbor {
                     self.reset();
                 }
                 self.far_interface = Some(hello.interface);
-                vec![self.hello(vec![far])]
+                vec![PacketBody::Hello(Hello::point_to_point(self.interface, hello.intervals(), vec![far]))]
             }
             PacketBody::Description(received) => self.describe(received, offers, now),
             PacketBody::Request(keys) => packed(keys.iter().filter_map(|key| offers.get(key, now))),
@@ -278,19 +278,6 @@ impl Neighbor {
             answers.extend(self.ask());
         }
         answers
-    }
-
-    fn hello(&self, neighbors: Vec<RouterId>) -> PacketBody {
-        PacketBody::Hello(Hello {
-            interface: self.interface,
-            priority: 1,
-            options: options::ROUTER,
-            hello_interval: 10,
-            dead_interval: 40,
-            designated: RouterId(0),
-            backup: RouterId(0),
-            neighbors,
-        })
     }
 
     fn ask(&mut self) -> Option<PacketBody> {

@@ -24,7 +24,9 @@ use molt_lab::wait::{now, wait_until};
 use molt_mesh::{MeshPrefix, Prefix};
 use molt_routing::bgp::consts::{HEADER_LEN, PORT, kind};
 use molt_routing::bgp::message::{Capabilities, Open, keepalive};
-use serde_json::Value;
+use molt_routing::ospf::Withheld;
+use molt_routing::ospf::lsa::LsType;
+use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -317,6 +319,59 @@ fn two_meshes_exchange_what_both_operators_allow() {
     wait_routes(&mesh);
     assert_eq!([counts(ours), counts(theirs)], [[1; 3]; 2]);
     assert_eq!(peer_is_up(ours).unwrap()["established-transitions"], 1);
+}
+
+/// What `molt id` says is the identity key of a node.
+fn identity_key(meshd: &Meshd) -> String {
+    let id = meshd.molt(&["id", "show", "--state-dir", meshd.state_dir.to_str().unwrap()]).unwrap();
+    id["identity-key"].as_str().unwrap().to_owned()
+}
+
+/// The operator has named another node in the configuration of the border. The others, who know better, are not asked.
+#[test]
+fn a_border_that_its_own_configuration_does_not_name_keeps_the_way_to_itself_and_says_so() {
+    let mut mesh = start(Role::Frr, POLICY);
+    let [key, another] = [2, 0].map(|node| identity_key(mesh.meshd(node).unwrap()));
+    let ours = mesh.meshd_mut(2).unwrap();
+    ours.terminate().unwrap();
+    let named = std::fs::read_to_string(&ours.config).unwrap();
+    assert!(named.contains(&key), "{named}");
+    ours.configure(|text| text.replace(&key, &another)).unwrap();
+    ours.run().unwrap();
+    let prefix = OTHER_MESH.prefix();
+    let (route, _) = wait_until("the route of BGP", MINUTE, || {
+        let route = bgp_route(border(&mesh), prefix)?.context("no route")?;
+        ensure!(route["best"] == true, "{route}");
+        Ok(route)
+    })
+    .unwrap();
+    let reason = Withheld::NotBorder.meaning();
+    assert_eq!(route["not-told-reason"], reason, "{route}");
+    let told = border(&mesh).molt(&["bgp", "summary"]).unwrap();
+    let count = (&told["not-told-prefixes"], &told["not-told"]);
+    assert_eq!(count, (&1.into(), &json!([{ "reason": reason, "prefixes": 1 }])), "{told}");
+    for command in ["routes", "summary"] {
+        let output = border(&mesh).molt_output(&["bgp", command]).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(&format!("not announced to the mesh: {reason}")), "{text}");
+    }
+    assert!(outside_routes(border(&mesh)).unwrap().contains(&prefix), "it is used here");
+    let database = border(&mesh).molt(&["ospf", "database"]).unwrap();
+    let external = |lsa: &Value| lsa["lsa-type"] == format!("{:04x}", LsType::AS_EXTERNAL.0).as_str();
+    assert!(!database["lsas"].as_array().unwrap().iter().any(external), "{database}");
+    for (meshd, _) in inner(&mesh) {
+        let routes = meshd.molt(&["routes"]).unwrap();
+        assert_eq!(routes["rejected"], json!([]), "nobody takes it for a hijack");
+    }
+    let log = mesh.meshd_mut(2).unwrap().process().unwrap().log();
+    assert_eq!(log.matches("not announced to the mesh").count(), 1, "{log}");
+
+    border(&mesh).configure(|_| named).unwrap();
+    // Whether all neighbours are back in time does not matter.
+    border(&mesh).molt_output(&["restart"]).unwrap();
+    wait_routes(&mesh);
+    let summary = border(&mesh).molt(&["bgp", "summary"]).unwrap();
+    assert_eq!((&summary["not-told-prefixes"], &summary["not-told"]), (&0.into(), &json!([])));
 }
 
 /// The other mesh announces these, and ours would take anything: they are refused by name, and nobody's way changes.

@@ -103,6 +103,8 @@ fn an_anycast_address_is_answered_by_the_nearest_and_a_container_by_its_host() {
     // The address goes with its entry. Whether the neighbours have time to wait so soon after a failure does not matter.
     let meshd = mesh.meshd(3).unwrap();
     meshd.configure(|config| config.replace(&of_container, "")).unwrap();
+    let reloaded = meshd.molt(&["reload"]).unwrap();
+    assert_eq!(reloaded["needs-restart"], serde_json::json!(["[[delegation]]"]));
     meshd.molt_output(&["restart"]).unwrap();
     let addresses = mesh.net.nodes[3].ip(&format!("-6 addr show dev {TUN}")).unwrap();
     assert!(!addresses.contains(&container.to_string()) && addresses.contains(ANYCAST), "{addresses}");

@@ -285,6 +285,59 @@ fn a_restart_applies_the_configuration() {
     .unwrap();
 }
 
+/// Those of other meshes too, in both directions; and not those that somebody else has added. The interface stays.
+#[test]
+fn a_restart_makes_the_routes_of_the_kernel_those_of_the_configuration() {
+    let mesh = up(&[Role::Meshd; 2]);
+    let (meshd, host) = (mesh.meshd(1).unwrap(), &mesh.net.nodes[1]);
+    let start = fs::read_to_string(&meshd.config).unwrap();
+    let index = interface_index(host);
+    let in_kernel = || {
+        let shown = host.ip(&format!("-6 route show dev {TUN}")).unwrap();
+        let prefix = |line: &str| line.split_whitespace().next().unwrap().parse::<Prefix>().unwrap();
+        shown.lines().map(prefix).collect::<BTreeSet<_>>()
+    };
+    let ours = meshd.mesh.to_string();
+    let expected = |more: &[&str]| {
+        let all = more.iter().copied().chain([ours.as_str()]);
+        all.map(|prefix| prefix.parse().unwrap()).collect::<BTreeSet<Prefix>>()
+    };
+    let configure = |external: &str| {
+        let more = format!("\n[network]\nexternal = [{external}]\n");
+        meshd.configure(|_| start.clone() + &more).unwrap();
+    };
+    let restart = || {
+        let answer = meshd.molt(&["restart"]).unwrap();
+        assert_eq!(answer["restart"]["complete"], true, "{answer}");
+    };
+    assert_eq!(in_kernel(), expected(&[]));
+
+    configure(r#""fd12:1::/48", "fd12:2::/48""#);
+    restart();
+    assert_eq!(in_kernel(), expected(&["fd12:1::/48", "fd12:2::/48"]));
+    host.ip(&format!("-6 route add fd77::/48 dev {TUN}")).unwrap();
+
+    // A route that cannot be added is found before anything is changed.
+    host.ip("-6 route add fd12:3::/48 dev lo").unwrap();
+    configure(r#""fd12:2::/48", "fd12:3::/48""#);
+    let output = meshd.molt_output(&["restart"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in ["already leads to fd12:3::/48", "nothing was changed"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    assert_eq!(in_kernel(), expected(&["fd12:1::/48", "fd12:2::/48", "fd77::/48"]));
+
+    host.ip("-6 route del fd12:3::/48 dev lo").unwrap();
+    restart();
+    assert_eq!(in_kernel(), expected(&["fd12:2::/48", "fd12:3::/48", "fd77::/48"]));
+    meshd.configure(|_| start.clone()).unwrap();
+    restart();
+    assert_eq!(in_kernel(), expected(&["fd77::/48"]));
+    assert_eq!(interface_index(host), index, "the interface was made anew");
+    mesh.wait_reachable(MINUTE).unwrap();
+}
+
 /// RxmtInterval of FRR, as it comes.
 const FRR_RXMT_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -15,7 +15,7 @@ mod chain;
 mod ospf;
 mod routes;
 
-pub use bgp::{BgpPeer, BgpRoute, BgpRoutes, BgpSummary};
+pub use bgp::{BgpNotTold, BgpPeer, BgpRoute, BgpRoutes, BgpSummary};
 pub use chain::{Certificate, ChainAdmitted, ChainEndpoint, ChainStanding, NodeStanding, Standing};
 pub use ospf::{
     OspfDatabase, OspfEvent, OspfEvents, OspfInterface, OspfInterfaces, OspfLsa, OspfMismatch, OspfNeighbor,

@@ -77,8 +77,8 @@ pub struct Network {
     pub pow_bits: u32,
     /// Prefixes of other meshes that border routers may announce into this one, and all inside of them, so they should be no
     /// wider than needed. Any member may announce what is a plain text here, and `{ prefix = "..", by = ["..", ".."] }` those
-    /// with these identity keys (`molt id show`); of two that overlap the narrower counts. Default: none, and there is no
-    /// way out of the mesh.
+    /// with these identity keys (`molt id show`); of two that overlap the narrower counts. A border needs the same entries: it
+    /// announces nothing that it would not take from another node. Default: none, and there is no way out of the mesh.
     pub external: Vec<External>,
 }
 

@@ -26,7 +26,7 @@ use molt_mesh::{
 };
 use molt_routing::bgp::{self, Bgp};
 use molt_routing::ospf::origin::{Member, Right};
-use molt_routing::ospf::{self, BfdEvent, External, Ospf, RestartHelper, State as NeighborState};
+use molt_routing::ospf::{self, BfdEvent, External, Ospf, RestartHelper, State as NeighborState, Withheld};
 use molt_tun::{BfdChange, Command, Event, ProbeReply, Snapshot};
 use tracing::{debug, error, info, warn};
 
@@ -126,8 +126,8 @@ pub struct Control {
     bgp: Option<Bgp>,
     /// Timers of the BFD sessions with BGP peers.
     paths: BTreeMap<Ipv6Addr, bfd::Config>,
-    /// Routes of BGP that the mesh was not told of when that was said last.
-    externals_left_out: usize,
+    /// Routes of BGP that the mesh is not told of, all of which are in the log.
+    withheld: BTreeMap<Prefix, Withheld>,
     /// What OSPF and BGP know together.
     fib: Arc<Fib>,
     fib_changed: bool,
@@ -180,7 +180,7 @@ impl Control {
             config,
             ospf,
             paths: BTreeMap::new(),
-            externals_left_out: 0,
+            withheld: BTreeMap::new(),
             fib: Arc::default(),
             fib_changed: true,
             peers: BTreeMap::new(),

@@ -11,6 +11,7 @@
 mod answers;
 mod bgp;
 mod endpoints;
+mod reload;
 mod restart;
 mod server;
 #[cfg_attr(not(feature = "chain"), path = "daemon/without_stakes.rs")]
@@ -502,52 +503,6 @@ impl Daemon {
             debug!(%link, %address, "endpoint resolved");
             self.control.set_endpoint(link, address);
         }
-    }
-
-    fn reload_on_signal(&mut self, found: &mpsc::Sender<endpoints::Found>) {
-        match self.reload() {
-            Ok(done) => {
-                info!(
-                    added = done.added,
-                    changed = done.changed,
-                    removed = done.removed,
-                    "reloaded the peers"
-                );
-                self.endpoints.refresh(found);
-            }
-            Err(error) => warn!("not reloaded: {error:#}"),
-        }
-    }
-
-    /// Reads the peers of the configuration again; tunnels that stay are not touched.
-    fn reload(&mut self) -> anyhow::Result<crate::api::Reloaded> {
-        let new = Config::read(&self.options.config)?;
-        self.ensure_same_mesh(&new)?;
-        let needs_restart = answers::needs_restart(&self.config, &new);
-        self.config.peers = new.peers;
-        if let (Some(bgp), Some(new)) = (&mut self.config.bgp, new.bgp) {
-            bgp.peers = new.peers;
-        }
-        self.config.origins = new.origins;
-        self.control.set_rights(self.config.rights(), self.clock.now());
-        let changes = self.apply_peers();
-        Ok(crate::api::Reloaded {
-            schema: crate::api::schema::RELOADED.into(),
-            added: changes.added,
-            changed: changes.changed,
-            removed: changes.removed,
-            needs_restart,
-        })
-    }
-
-    /// Every address changes with the prefix, and what the rest of the configuration says is of the new mesh.
-    fn ensure_same_mesh(&self, new: &Config) -> anyhow::Result<()> {
-        let (ours, theirs) = (self.config.network.prefix, new.network.prefix);
-        anyhow::ensure!(
-            ours == theirs,
-            "[network] prefix changed from {ours} to {theirs}, which is another mesh; stop the daemon and start it"
-        );
-        Ok(())
     }
 
     fn leave(&mut self, told: Option<oneshot::Sender<Response>>) {

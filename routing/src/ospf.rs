@@ -112,7 +112,7 @@ mod stale;
 mod unproven;
 pub mod view;
 
-pub use boundary::External;
+pub use boundary::{External, Withheld};
 pub use io::{BfdEvent, Config, LinkConfig, Output};
 pub use mismatch::Mismatch;
 pub use neighbor::State;

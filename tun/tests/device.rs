@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::net::Ipv6Addr;
+
 use common::{HERE, behind, config, isolated, run};
+use molt_mesh::Prefix;
 use molt_tun::{Device, DeviceConfig, DeviceError};
 
 #[test]
@@ -63,6 +66,80 @@ fn a_second_node_in_the_same_namespace_is_refused() {
         let second = DeviceConfig { name: "molt1".to_owned(), addresses: vec![common::THERE], ..config() };
         assert!(matches!(Device::create(&second), Err(DeviceError::RouteTaken(_))));
         assert!(!run("ip -o link").contains("molt1"));
+    });
+}
+
+/// Routes of an interface, as `ip` shows them.
+fn routes(device: &Device) -> Vec<String> {
+    let shown = run(&format!("ip -6 route show dev {}", device.name()));
+    let mut prefixes: Vec<String> =
+        shown.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect();
+    prefixes.sort();
+    prefixes
+}
+
+fn elsewhere(mesh: u16) -> Prefix {
+    Prefix::new(Ipv6Addr::new(0xfd12, mesh, 0, 0, 0, 0, 0, 0), 48)
+}
+
+/// With routes to other meshes.
+fn with_routes(meshes: &[u16]) -> DeviceConfig {
+    let mut config = config();
+    config.routes.extend(meshes.iter().map(|mesh| elsewhere(*mesh)));
+    config
+}
+
+#[test]
+fn configured_anew_the_interface_has_the_routes_that_are_wanted_and_keeps_those_of_others() {
+    let name = "configured_anew_the_interface_has_the_routes_that_are_wanted_and_keeps_those_of_others";
+    isolated(name, || {
+        let device = Device::create(&with_routes(&[1, 2])).unwrap();
+        run("ip -6 route add fd77::/48 dev molt0");
+        run("ip -6 route add fd12:1::/48 dev molt0 metric 7");
+        run("ip -6 route add fd12:3::/48 dev molt0");
+        run("ip link add other type veth peer name far");
+        run("ip link set other up");
+        run("ip -6 route add fd78::/48 dev other proto static");
+        let wanted = with_routes(&[2, 3, 4]);
+        Device::check_routes(&wanted).unwrap();
+        device.configure(&wanted).unwrap();
+        let theirs = ["fd12:1::/48", "fd12:3::/48", "fd77::/48"];
+        let ours = ["fd00:6d6f:6c74::/48", "fd12:2::/48", "fd12:4::/48"];
+        let mut all = [&theirs[..], &ours[..]].concat();
+        all.sort_unstable();
+        assert_eq!(routes(&device), all);
+        assert!(run("ip -6 route show fd12:1::/48").contains("metric 7"));
+        assert!(run("ip -6 route show dev other").contains("fd78::/48"));
+        let before = run("ip -6 route show dev molt0");
+        device.configure(&wanted).unwrap();
+        assert_eq!(run("ip -6 route show dev molt0"), before);
+        run("ip -6 route del fd12:2::/48 dev molt0");
+        device.configure(&config()).unwrap();
+        let kept = ["fd00:6d6f:6c74::/48", "fd12:1::/48", "fd12:3::/48", "fd77::/48"];
+        assert_eq!(routes(&device), kept, "what an operator has added is the operator's");
+    });
+}
+
+#[test]
+fn a_route_that_another_interface_has_is_found_before_anything_is_changed() {
+    isolated("a_route_that_another_interface_has_is_found_before_anything_is_changed", || {
+        let wanted = with_routes(&[1]);
+        Device::check_routes(&wanted).unwrap();
+        let device = Device::create(&config()).unwrap();
+        run("ip -6 route add unreachable fd12:1::/48");
+        assert!(matches!(Device::check_routes(&wanted), Err(DeviceError::RouteTaken(_))));
+        run("ip -6 route del unreachable fd12:1::/48");
+        run("ip link add other type veth peer name far");
+        run("ip link set other up");
+        run("ip -6 route add fd12:1:0:1::/64 dev other");
+        run("ip -6 route add fd12:1::/48 dev other metric 7");
+        Device::check_routes(&wanted).unwrap();
+        run("ip -6 route add fd12:1::/48 dev other");
+        let taken = elsewhere(1);
+        let refused = |result| assert!(matches!(result, Err(DeviceError::RouteTaken(it)) if it == taken));
+        refused(Device::check_routes(&wanted));
+        refused(device.configure(&wanted));
+        assert_eq!(routes(&device), ["fd00:6d6f:6c74::/48"]);
     });
 }
 

@@ -14,11 +14,24 @@ pub struct BgpSummary {
     pub router_id: Option<Ipv4Addr>,
     /// Our AS number.
     pub local_as: Option<u32>,
-    /// Routes that are used here and that our own mesh is not told of, because what we sign has no room for more.
+    /// Routes that are used here and that our own mesh is not told of.
     #[serde(default)]
     pub not_told_prefixes: usize,
+    /// Why it is not.
+    #[serde(default)]
+    pub not_told: Vec<BgpNotTold>,
     /// In ascending order of address.
     pub peers: Vec<BgpPeer>,
+}
+
+/// Routes that our own mesh is not told of for one reason.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BgpNotTold {
+    /// What it is, in words.
+    pub reason: String,
+    /// How many.
+    pub prefixes: usize,
 }
 
 /// One peer.
@@ -101,4 +114,7 @@ pub struct BgpRoute {
     pub age_s: u64,
     /// Why it is not considered.
     pub ineligible_reason: Option<String>,
+    /// Why our own mesh is not told of it, although it is used here.
+    #[serde(default)]
+    pub not_told_reason: Option<String>,
 }

@@ -20,6 +20,9 @@ use tracing::{info, warn};
 
 use super::{Control, Notice};
 
+/// Prefixes that are named in the log one by one, when as many become known at once; a peer may announce thousands.
+const NAMED: usize = 8;
+
 /// A route of the table that is not OSPF's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutsideRoute {
@@ -153,19 +156,25 @@ impl Control {
                 externals.push(route.prefix);
             }
             self.ospf.set_externals(&externals, now);
-            let left_out = self.ospf.externals_left_out();
-            if left_out > self.externals_left_out {
-                let said = externals.len() - left_out;
-                warn!(
-                    said,
-                    left_out, "the mesh is told of no more prefixes outside of it; have them aggregated"
-                );
-            }
-            self.externals_left_out = left_out;
+            self.warn_withheld();
         }
         self.bgp = bgp;
         self.fib = Arc::new(builder.build());
         self.commands.push_back(Command::Fib(Arc::clone(&self.fib)));
+    }
+
+    /// Says which routes of BGP are used here and by nobody else in the mesh.
+    fn warn_withheld(&mut self) {
+        let withheld = self.ospf.externals_withheld();
+        let known = &self.withheld;
+        let fresh = || withheld.iter().filter(|(prefix, reason)| known.get(prefix) != Some(*reason));
+        for (prefix, reason) in fresh().take(NAMED) {
+            warn!(%prefix, "not announced to the mesh: {}", reason.meaning());
+        }
+        if let more @ 1.. = fresh().skip(NAMED).count() {
+            warn!(more, "not announced to the mesh either; `molt bgp routes` says which and why");
+        }
+        self.withheld = withheld;
     }
 
     /// What next hops are looked up in: routes of OSPF, and the addresses of the borders we have tunnels to. Routes of BGP

@@ -1,6 +1,6 @@
 //! Restarting without losing traffic, in this order, so that a restart that cannot work changes nothing:
 //!
-//! 1. the new program checks itself, the configuration and the state (`--check`);
+//! 1. the new program checks itself, the configuration and the state (`--check`), and this one whether the routes are free;
 //! 2. the neighbours are asked to keep their ways through us (Grace-LSAs), and BFD ends as AdminDown;
 //! 3. what the new process needs is written to the state directory;
 //! 4. `execve`: same process, same TUN interface, same sockets, whose queues survive.
@@ -26,7 +26,7 @@ use molt_tun::socket::Sockets;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-use super::{Daemon, LAST_WORDS, Options, answers, refuse, server};
+use super::{Daemon, LAST_WORDS, Options, refuse, reload, server};
 use crate::api::{Answer, FailureKind, Response, Restarting as Told, schema};
 use crate::config::Config;
 use crate::handover::{GRACE, Handover};
@@ -83,7 +83,7 @@ impl Belongings {
 
     /// What was inherited becomes what the configuration says.
     pub(super) fn adapt(&self, config: &Config, node: &NodeState) -> anyhow::Result<()> {
-        Ok(self.device.set_addresses(&device_config(config, node))?)
+        Ok(self.device.configure(&device_config(config, node))?)
     }
 
     /// What the process before this one left, if there was one.
@@ -241,24 +241,28 @@ impl Program {
 impl Daemon {
     /// Begins with the checks; the verdict comes to [`handle_verdict`](Self::handle_verdict).
     pub(super) fn ask_restart(&mut self, told: oneshot::Sender<Response>, verdicts: &mpsc::Sender<Verdict>) {
-        if let Err(error) = self.may_restart() {
-            drop(told.send(refuse(FailureKind::Failed, format!("{error:#}; nothing was changed"))));
-            return;
-        }
+        let device = match self.may_restart() {
+            Ok(new) => device_config(&new, &self.me.node),
+            Err(error) => {
+                drop(told.send(refuse(FailureKind::Failed, format!("{error:#}; nothing was changed"))));
+                return;
+            }
+        };
         self.restarting = Some(Restarting::Checking(told));
         let (command, path, verdicts) = (self.program.command(), self.program.path.clone(), verdicts.clone());
         tokio::task::spawn_blocking(move || {
-            let verdict = Program::check(command, &path);
+            let verdict = Program::check(command, &path).and_then(|()| Ok(Device::check_routes(&device)?));
             // Nobody waits for it if the daemon leaves meanwhile.
             drop(verdicts.blocking_send(verdict));
         });
     }
 
-    fn may_restart(&self) -> anyhow::Result<()> {
+    /// The configuration that the new process will have.
+    fn may_restart(&self) -> anyhow::Result<Config> {
         anyhow::ensure!(self.restarting.is_none(), "a restart is under way");
         anyhow::ensure!(self.leaving.is_none(), "the daemon is leaving the mesh");
         let new = Config::read(&self.options.config)?;
-        let mut changed = answers::needs_restart(&self.config, &new);
+        let mut changed = reload::needs_restart(&self.config, &new);
         changed.retain(|section| ["[tun]", "[underlay]"].contains(&section.as_str()));
         self.ensure_same_mesh(&new)?;
         anyhow::ensure!(
@@ -266,7 +270,7 @@ impl Daemon {
             "{} changed, which a restart that keeps interface and sockets cannot apply; stop the daemon and start it",
             changed.join(" and ")
         );
-        Ok(())
+        Ok(new)
     }
 
     pub(super) fn handle_verdict(&mut self, verdict: Verdict, verdicts: &mpsc::Sender<Verdict>) {

@@ -1,7 +1,7 @@
 //! BGP, in FRR's columns.
 
 use super::{Table, duration, or_dash};
-use crate::api::{BgpRoute, BgpRoutes, BgpSummary};
+use crate::api::{BgpNotTold, BgpRoute, BgpRoutes, BgpSummary};
 
 /// `molt bgp summary`
 #[must_use]
@@ -41,14 +41,13 @@ pub fn bgp_summary(answer: &BgpSummary) -> String {
             or_dash(peer.last_error.as_deref()),
         ]);
     }
-    let left_out = match answer.not_told_prefixes {
-        0 => String::new(),
-        count => format!(
-            "{count} prefixes are not told to the mesh: there is room for no more; have them aggregated\n"
-        ),
+    let not_told = |it: &BgpNotTold| {
+        let are = if it.prefixes == 1 { "prefix is" } else { "prefixes are" };
+        format!("{} {are} not announced to the mesh: {}\n", it.prefixes, it.reason)
     };
+    let not_told: String = answer.not_told.iter().map(not_told).collect();
     let table = table.finish("no peers");
-    format!("BGP router identifier {router}, local AS number {asn}\n{left_out}\n{table}")
+    format!("BGP router identifier {router}, local AS number {asn}\n{not_told}\n{table}")
 }
 
 /// `molt bgp routes`
@@ -84,7 +83,12 @@ pub fn bgp_routes(answer: &BgpRoutes) -> String {
         ]);
     }
     let legend = "* valid, > best, = multipath, S stale; i igp, e egp, ? incomplete\n\n";
-    legend.to_owned() + &table.finish("no routes")
+    let not_told = |route: &BgpRoute| {
+        let reason = route.not_told_reason.as_ref()?;
+        Some(format!("{} is not announced to the mesh: {reason}\n", route.prefix))
+    };
+    let not_told: String = answer.routes.iter().filter_map(not_told).collect();
+    legend.to_owned() + &table.finish("no routes") + &not_told
 }
 
 fn marks(route: &BgpRoute) -> String {
@@ -126,6 +130,7 @@ mod tests {
                 router_id: Some([10, 0, 0, 1].into()),
                 local_as: Some(4_200_000_001),
                 not_told_prefixes: 0,
+                not_told: Vec::new(),
                 peers: vec![peer],
             };
             let text = bgp_summary(&answer);
@@ -139,6 +144,26 @@ mod tests {
         assert_eq!(row(silent), "fd12::1 4 4200000002 5 6 1m01s 3 (Policy) 2 1 -");
         let idle = BgpPeer { session_state: "Active".into(), up_s: None, ..peer() };
         assert_eq!(row(idle), "fd12::1 4 4200000002 5 6 never Active 2 1 -");
+    }
+
+    #[test]
+    fn prefixes_that_the_mesh_is_not_told_of_are_counted_by_reason() {
+        let not_told = |reason: &str, prefixes| BgpNotTold { reason: reason.into(), prefixes };
+        let answer = BgpSummary {
+            schema: schema::BGP_SUMMARY.into(),
+            router_id: Some([10, 0, 0, 1].into()),
+            local_as: Some(1),
+            not_told_prefixes: 4,
+            not_told: vec![not_told("it is full", 3), not_told("it is wrong", 1)],
+            peers: Vec::new(),
+        };
+        let text = bgp_summary(&answer);
+        let lines: Vec<&str> = text.lines().skip(1).take(2).collect();
+        let wanted = [
+            "3 prefixes are not announced to the mesh: it is full",
+            "1 prefix is not announced to the mesh: it is wrong",
+        ];
+        assert_eq!(lines, wanted);
     }
 
     #[test]
@@ -158,9 +183,13 @@ mod tests {
             stale: false,
             age_s: 1,
             ineligible_reason: None,
+            not_told_reason: None,
         };
-        let text = bgp_routes(&BgpRoutes { schema: schema::BGP_ROUTES.into(), routes: vec![route] });
+        let show = |route| bgp_routes(&BgpRoutes { schema: schema::BGP_ROUTES.into(), routes: vec![route] });
+        let text = show(route.clone());
         let row: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
         assert_eq!(row, ["*>", "fd12::/48", "fd12::1", "-", "200", "1", "2", "i", "64512:1", "-"]);
+        let untold = show(BgpRoute { not_told_reason: Some("it is full".into()), ..route });
+        assert_eq!(untold, text + "fd12::/48 is not announced to the mesh: it is full\n");
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use molt_mesh::{IdentityKey, Prefix, Time};
 
-use super::Ospf;
-use super::lsa::{AsExternalLsa, LsType, LsaPrefix};
+use super::lsa::{AsExternalLsa, LsType, LsaKey, LsaPrefix};
 use super::lsdb::LsaRef;
+use super::originate::Own;
+use super::{Ospf, Stage};
 
 /// Metric of what we announce, of type 2: whatever a border announces is as good as what another does, so that each node
 /// uses the border that is nearest.
@@ -22,12 +23,37 @@ pub struct External {
     pub by: Option<Vec<IdentityKey>>,
 }
 
+/// Why a prefix is not announced as external, although this router has a way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Withheld {
+    /// The signed list has no room for more. Others ignore what is not listed.
+    NoRoom,
+    /// Our own configuration accepts it of nobody.
+    NotAccepted,
+    /// Our own configuration names others that may announce it.
+    NotBorder,
+}
+
+impl Withheld {
+    /// In words, with what to do.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::NoRoom => "what this node signs has no room for more; have them aggregated",
+            Self::NotAccepted => "no prefix of `[network] external` covers it",
+            Self::NotBorder => "this node is not named in its `by` of `[network] external`",
+        }
+    }
+}
+
 /// What lies outside of the mesh.
 #[derive(Debug, Default)]
 pub(super) struct Boundary {
     /// What we announce, with the Link State ID of each: it stays with the prefix.
     announced: BTreeMap<Prefix, u32>,
-    /// What others may announce.
+    /// What we would announce if our configuration let us.
+    withheld: BTreeMap<Prefix, Withheld>,
+    /// What may be announced, by others and by us.
     accepted: Vec<External>,
 }
 
@@ -63,19 +89,31 @@ impl Boundary {
 
 impl Ospf {
     /// Replaces what this router announces as external: routes to other meshes that it has.
+    ///
+    /// It says nothing that it would not believe of another router with its key. Where all nodes are configured alike, nobody
+    /// would believe it either: they would take it for a hijack and name it as one, and it would take the room of what they do
+    /// believe. Where they are not, what this node was told is what its operator wants of it.
     pub fn set_externals(&mut self, prefixes: &[Prefix], now: Time) {
-        let mut announced: BTreeMap<Prefix, u32> = BTreeMap::new();
+        let (mut wanted, mut withheld) = (Vec::new(), BTreeMap::new());
         for prefix in prefixes {
+            match self.may_say(prefix) {
+                Ok(()) => wanted.push(*prefix),
+                Err(reason) => drop(withheld.insert(*prefix, reason)),
+            }
+        }
+        self.boundary.withheld = withheld;
+        let mut announced: BTreeMap<Prefix, u32> = BTreeMap::new();
+        for prefix in &wanted {
             if let Some(id) = self.boundary.announced.get(prefix) {
                 announced.insert(*prefix, *id);
             }
         }
-        for prefix in prefixes {
+        for prefix in wanted {
             let free = |id: &u32| !announced.values().any(|used| used == id);
-            if !announced.contains_key(prefix)
+            if !announced.contains_key(&prefix)
                 && let Some(id) = (0..=u32::MAX).find(free)
             {
-                announced.insert(*prefix, id);
+                announced.insert(prefix, id);
             }
         }
         if announced != self.boundary.announced {
@@ -85,17 +123,36 @@ impl Ospf {
         }
     }
 
-    /// Prefixes outside of the mesh that this router would announce, and for which its signed list has no room. Others ignore
-    /// what is not listed, so they are not said at all.
-    #[must_use]
-    pub fn externals_left_out(&self) -> usize {
-        let is_external = |at: &&LsaRef| at.key.ls_type == LsType::AS_EXTERNAL;
-        let said = self.own.iter().filter(|(at, own)| is_external(at) && own.is_wanted()).count();
-        self.boundary.announced.len().saturating_sub(said)
+    fn may_say(&self, prefix: &Prefix) -> Result<(), Withheld> {
+        let accepting = self.boundary.accepting(prefix).ok_or(Withheld::NotAccepted)?;
+        match (&accepting.by, &self.origins.member) {
+            (Some(by), Some(member)) if !by.contains(member.identity.key()) => Err(Withheld::NotBorder),
+            _ => Ok(()),
+        }
     }
 
-    /// What routers may announce as external. To be said before the first link is added: LSAs that were read before are
-    /// not read again.
+    /// Prefixes outside of the mesh that this router was given and does not announce.
+    #[must_use]
+    pub fn externals_withheld(&self) -> BTreeMap<Prefix, Withheld> {
+        let mut withheld = self.boundary.withheld.clone();
+        // A router that restarts or stops says nothing for other reasons.
+        if self.says_externals() {
+            let is_said = |id: u32| {
+                let key = LsaKey { ls_type: LsType::AS_EXTERNAL, router: self.config.router_id, id };
+                self.own.get(&LsaRef::area(key)).is_some_and(Own::is_wanted)
+            };
+            let unsaid = self.boundary.announced.iter().filter(|(_, id)| !is_said(**id));
+            withheld.extend(unsaid.map(|(prefix, _)| (*prefix, Withheld::NoRoom)));
+        }
+        withheld
+    }
+
+    const fn says_externals(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Preparing { .. } | Stage::Leaving { .. })
+    }
+
+    /// What routers may announce as external, this one among them. To be said before the first link is added and before
+    /// [`set_externals`](Self::set_externals): LSAs that were read before are not read again, nor is what was to be announced.
     pub fn accept_externals(&mut self, accepted: Vec<External>) {
         self.boundary.accepted = accepted;
     }

@@ -13,7 +13,7 @@ use super::consts::{AREA, INSTANCE, PACKET_HEADER_LEN, options};
 use super::lsa::LsaHeader;
 use super::mismatch::{Mismatch, Mismatches};
 use super::neighbor::{Event, Neighbor, State};
-use super::packet::{Hello, Packet, PacketBody, Reject};
+use super::packet::{Hello, Packet, PacketBody, Reject, seconds};
 use super::view::SpfTrigger;
 use super::{BfdEvent, LinkConfig, Ospf, Output};
 
@@ -176,22 +176,9 @@ impl Ospf {
     }
 
     fn hello(&self, link: LinkId, neighbors: Vec<RouterId>) -> PacketBody {
-        let (hello, dead) = self
-            .interfaces
-            .get(&link)
-            .map_or((self.config.hello, self.config.dead), |interface| (interface.hello, interface.dead));
-        let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
-        PacketBody::Hello(Hello {
-            interface: link.get(),
-            // There is no Designated Router on a point-to-point link; stock routers send their default of 1 here.
-            priority: 1,
-            options: options::ROUTER,
-            hello_interval: seconds(hello),
-            dead_interval: seconds(dead),
-            designated: RouterId(0),
-            backup: RouterId(0),
-            neighbors,
-        })
+        let interface = self.interfaces.get(&link);
+        let intervals = interface.map_or((self.config.hello, self.config.dead), |it| (it.hello, it.dead));
+        PacketBody::Hello(Hello::point_to_point(link.get(), intervals, neighbors))
     }
 
     /// RFC 2328 section 10.5 and RFC 5340 section 4.2.2.1.
@@ -204,7 +191,6 @@ impl Ospf {
         now: Time,
     ) -> Result<(), Reject> {
         let (theirs_hello, theirs_dead) = hello.intervals();
-        let seconds = |interval: Duration| u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
         let ours = (seconds(self.config.hello), seconds(self.config.dead));
         let theirs = (hello.hello_interval, hello.dead_interval);
         let senseless = theirs_hello.is_zero() || theirs_dead < theirs_hello;

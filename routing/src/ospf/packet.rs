@@ -9,7 +9,7 @@ use molt_mesh::{RouterId, checksum};
 
 use super::consts::{
     CHECKSUM_OFFSET, DESCRIPTION_LEN, HELLO_LEN, LSA_HEADER_LEN, PACKET_HEADER_LEN, REQUEST_LEN, UPDATE_LEN,
-    VERSION, packet_type,
+    VERSION, options, packet_type,
 };
 use super::lsa::{Lsa, LsaHeader, LsaKey, Malformed};
 
@@ -265,6 +265,26 @@ impl PacketBody {
 }
 
 impl Hello {
+    /// What a router with these intervals says over a point-to-point link, on which there is no Designated Router.
+    #[must_use]
+    pub fn point_to_point(
+        interface: u32,
+        (hello, dead): (Duration, Duration),
+        neighbors: Vec<RouterId>,
+    ) -> Self {
+        Self {
+            interface,
+            // Nobody looks at it; stock routers send their default of 1.
+            priority: 1,
+            options: options::ROUTER,
+            hello_interval: seconds(hello),
+            dead_interval: seconds(dead),
+            designated: RouterId(0),
+            backup: RouterId(0),
+            neighbors,
+        }
+    }
+
     fn decode(r: &mut Reader<'_>) -> Result<Self, Reject> {
         let interface = r.u32()?;
         let (priority, options) = (r.u8()?, r.u24()?);
@@ -299,6 +319,11 @@ impl Hello {
     pub fn intervals(&self) -> (Duration, Duration) {
         (Duration::from_secs(self.hello_interval.into()), Duration::from_secs(self.dead_interval.into()))
     }
+}
+
+/// As a Hello says it.
+pub(super) fn seconds(interval: Duration) -> u16 {
+    u16::try_from(interval.as_secs()).unwrap_or(u16::MAX)
 }
 
 impl Description {

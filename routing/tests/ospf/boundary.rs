@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use molt_mesh::{IdentityKey, MeshPrefix, Prefix, RouterId};
-use molt_routing::ospf::External;
 use molt_routing::ospf::events::{Cause, Event, Subject};
 use molt_routing::ospf::lsa::{LsType, LsaKey};
 use molt_routing::ospf::view::RouteReject;
+use molt_routing::ospf::{External, Withheld};
 
 use crate::rig::{Net, identity, member_of, router_id};
 
@@ -26,6 +26,11 @@ fn chain() -> Net {
     }
     net.run_for(Duration::from_secs(10));
     net
+}
+
+/// 2 believes what the others do not, and so says it.
+fn trusting(net: &mut Net) {
+    net.with(2, |ospf, _| ospf.accept_externals(vec![any("::/0".parse().unwrap())]));
 }
 
 fn announce(net: &mut Net, prefixes: &[Prefix]) {
@@ -73,6 +78,7 @@ fn an_lsa_keeps_its_link_state_id_when_others_come_and_go() {
 fn without_leave_no_prefix_outside_of_the_mesh_becomes_a_route() {
     let mut net = Net::chain(3);
     net.with(0, |ospf, _| ospf.accept_externals(vec![any(other(1))]));
+    trusting(&mut net);
     net.run_for(Duration::from_secs(10));
     let elsewhere: Prefix = "2001:db8::/32".parse().unwrap();
     let default: Prefix = "::/0".parse().unwrap();
@@ -90,7 +96,9 @@ fn without_leave_no_prefix_outside_of_the_mesh_becomes_a_route() {
 #[test]
 fn a_border_cannot_announce_what_covers_the_mesh() {
     let mut net = chain();
+    trusting(&mut net);
     announce(&mut net, &["fd00:6d6f:6c74::/48".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+    assert!(net.header(0, external(1)).is_some(), "it says so");
     assert!(net.fib(0).keys().all(|prefix| prefix.len() == 128), "{:?}", net.fib(0));
 }
 
@@ -114,7 +122,9 @@ fn a_member_announces_as_many_as_it_can_sign_and_says_how_many_it_cannot() {
             .keys()
             .filter(|key| (key.ls_type, key.router) == (LsType::AS_EXTERNAL, border))
             .count();
-        (known(&net), stored, net.nodes[1].externals_left_out())
+        let withheld = net.nodes[1].externals_withheld();
+        assert!(withheld.values().all(|reason| *reason == Withheld::NoRoom), "{withheld:?}");
+        (known(&net), stored, withheld.len())
     };
     assert_eq!(announce(13..=60), ((13..=60).collect(), 48, 0));
     // Those that come later are left out, whatever their order.
@@ -171,11 +181,12 @@ fn event(net: &Net, node: usize, cause: Cause) -> Option<Event> {
     net.nodes[node].events().into_iter().find(|event| event.cause == cause).cloned()
 }
 
-/// A chain of members in which 2 announces `other(1)`, and what becomes of it at 0.
+/// A chain of members in which 2, whose configuration lets it, announces `other(1)`, and what becomes of it at 0.
 fn accepted_by(accepted: Vec<External>) -> (bool, Option<RouteReject>, Option<Event>) {
     let configs = (0..3).map(|node| member_of(MeshPrefix::DEFAULT, node)).collect();
     let mut net = Net::with_configs(configs, 0);
     net.with(0, |ospf, _| ospf.accept_externals(accepted));
+    trusting(&mut net);
     net.connect(0, 1, 10);
     net.connect(1, 2, 10);
     net.run_for(Duration::from_secs(30));
@@ -214,4 +225,37 @@ fn of_two_entries_for_a_prefix_of_another_mesh_the_narrower_says_by_whom() {
     for accepted in [vec![wide(None), narrow(Some(1))], vec![narrow(Some(1)), wide(Some(2))]] {
         assert_eq!(accepted_by(accepted).1, Some(RouteReject::NotBorder));
     }
+}
+
+/// 0 === 1, members. 1 is the border; 0 would believe anything.
+#[test]
+fn a_border_does_not_say_what_its_own_configuration_lets_only_others_say() {
+    let configs = (0..2).map(|node| member_of(MeshPrefix::DEFAULT, node)).collect();
+    let mut net = Net::with_configs(configs, 0);
+    let named = |mesh, node| External { prefix: other(mesh), by: Some(vec![*identity(node).key()]) };
+    let part: Prefix = "fd12:4:0:1::/64".parse().unwrap();
+    let open_part = any(part);
+    net.with(0, |ospf, _| ospf.accept_externals(vec![any("fd12::/16".parse().unwrap())]));
+    net.with(1, |ospf, _| {
+        ospf.accept_externals(vec![any(other(1)), named(2, 1), named(3, 0), named(4, 0), open_part]);
+    });
+    net.connect(0, 1, 10);
+    net.run_for(Duration::from_secs(30));
+    let mut announce = |prefixes: &[Prefix]| {
+        net.with(1, |ospf, now| ospf.set_externals(prefixes, now));
+        net.run_for(Duration::from_secs(10));
+        let known: Vec<Prefix> = net.fib(0).keys().filter(|prefix| prefix.len() < 128).copied().collect();
+        let stored = net.area_lsas(0).keys().filter(|key| key.ls_type == LsType::AS_EXTERNAL).count();
+        assert_eq!(known.len(), stored, "what is withheld is not flooded");
+        assert_eq!(net.nodes[0].rejected_routes(), [], "nobody is told what he has to refuse");
+        (known, net.nodes[1].externals_withheld().into_iter().collect::<Vec<_>>())
+    };
+    let all = [other(1), other(2), other(3), other(4), part, other(5)];
+    let withheld =
+        [(other(3), Withheld::NotBorder), (other(4), Withheld::NotBorder), (other(5), Withheld::NotAccepted)];
+    assert_eq!(announce(&all), (vec![other(1), other(2), part], withheld.to_vec()));
+    assert_eq!(announce(&[other(2), other(3)]), (vec![other(2)], vec![withheld[0]]));
+    // It is no border any longer.
+    assert_eq!(announce(&[other(3)]), (vec![], vec![withheld[0]]));
+    assert_eq!(announce(&[]), (vec![], vec![]));
 }

@@ -10,7 +10,6 @@ use molt_mesh::ip6::{self, ALL_SPF_ROUTERS};
 use molt_mesh::record::Agent;
 use molt_mesh::sign::Strict;
 use molt_mesh::{AgentRecord, Identity, LinkId, MeshPrefix, Prefix, RouterId, Seed, Time};
-use molt_routing::ospf::consts::options;
 use molt_routing::ospf::lsa::{GraceLsa, Lsa, LsaHeader, LsaKey};
 use molt_routing::ospf::origin::Member;
 use molt_routing::ospf::packet::{Hello, PacketBody};
@@ -33,14 +32,17 @@ pub(crate) fn prefix(node: usize) -> Prefix {
     Prefix::host(Ipv6Addr::new(0xfd00, 0x6d6f, 0x6c74, 0, 0, 0, 0x8000, low))
 }
 
+const HELLO: Duration = Duration::from_secs(10);
+const DEAD: Duration = Duration::from_secs(40);
+
 pub(crate) fn config(node: usize) -> Config {
     Config {
         router_id: router_id(node),
         mesh: MeshPrefix::DEFAULT,
         prefixes: vec![prefix(node)],
         hostname: Some(format!("node{node}")),
-        hello: Duration::from_secs(10),
-        dead: Duration::from_secs(40),
+        hello: HELLO,
+        dead: DEAD,
         rxmt: Duration::from_secs(1),
         flood_reduction: true,
         restart_helper: RestartHelper::Strict,
@@ -51,16 +53,7 @@ pub(crate) fn config(node: usize) -> Config {
 
 /// What a neighbour with our timers says.
 pub(crate) fn hello(neighbors: Vec<RouterId>) -> Hello {
-    Hello {
-        interface: 2,
-        priority: 1,
-        options: options::ROUTER,
-        hello_interval: 10,
-        dead_interval: 40,
-        designated: RouterId(0),
-        backup: RouterId(0),
-        neighbors,
-    }
+    Hello::point_to_point(2, (HELLO, DEAD), neighbors)
 }
 
 /// Milliseconds since 1970 when the rigs start.

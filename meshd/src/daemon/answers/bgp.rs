@@ -1,10 +1,12 @@
 //! Answers about BGP.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use molt_routing::bgp::path::Origin;
 use molt_routing::bgp::policy::Community;
 use molt_routing::bgp::view::{PeerView, RouteView};
+use molt_routing::ospf::Withheld;
 
 use super::super::Daemon;
 use super::{Names, millis};
@@ -31,20 +33,32 @@ impl Daemon {
             last_error_ago_ms: peer.last_error.as_ref().map(|(ago, _)| millis(*ago)),
             last_error: peer.last_error.map(|(_, error)| error),
         };
+        let withheld = self.control.ospf().externals_withheld();
+        let mut reasons: BTreeMap<Withheld, usize> = BTreeMap::new();
+        for reason in withheld.values() {
+            *reasons.entry(*reason).or_default() += 1;
+        }
+        let not_told = |(reason, prefixes): (Withheld, usize)| {
+            let reason = reason.meaning().to_owned();
+            api::BgpNotTold { reason, prefixes }
+        };
         let bgp = self.control.bgp();
         let views = bgp.map(|bgp| bgp.peer_views(now)).unwrap_or_default();
         api::BgpSummary {
             schema: schema::BGP_SUMMARY.into(),
             router_id: bgp.map(|bgp| Ipv4Addr::from_bits(bgp.identifier())),
             local_as: self.config.bgp.as_ref().map(|bgp| bgp.asn),
-            not_told_prefixes: self.control.ospf().externals_left_out(),
+            not_told_prefixes: withheld.len(),
+            not_told: reasons.into_iter().map(not_told).collect(),
             peers: views.into_iter().map(peer).collect(),
         }
     }
 
     pub(super) fn bgp_routes(&self) -> api::BgpRoutes {
         let views = self.control.bgp().map(|bgp| bgp.route_views(self.clock.now())).unwrap_or_default();
+        let withheld = self.control.ospf().externals_withheld();
         let route = |route: RouteView| {
+            let not_told = withheld.get(&route.prefix).filter(|_| route.best);
             let plain = route.path.communities.iter().map(|it| Community::Plain(*it));
             let large = route.path.large_communities.iter().map(|it| Community::Large(*it));
             let unreachable = (!route.reachable).then(|| "no way to its next hop".to_owned());
@@ -67,6 +81,7 @@ impl Daemon {
                 multipath: route.multipath,
                 stale: route.stale,
                 age_s: route.age.as_secs(),
+                not_told_reason: not_told.map(|reason| reason.meaning().to_owned()),
                 ineligible_reason: route.filtered.map(|filtered| filtered.to_string()).or(unreachable),
             }
         };
