@@ -124,6 +124,7 @@ impl Bgp {
 
     pub(super) fn forget_routes(&mut self, id: Ipv6Addr) {
         if let Some(peer) = self.peers.get_mut(&id) {
+            peer.stale_until = None;
             self.dirty.extend(std::mem::take(&mut peer.rib_in.0).into_keys());
         }
     }

@@ -207,7 +207,8 @@ impl Bgp {
                     self.event(id, up, Event::TcpConnectionFails, None, "the peer restarts", now);
                 } else if peer.connections.contains_key(&Side::Accepted) {
                     // It has given up the one before, or would not open another.
-                    self.end(id, Side::Accepted, State::OpenSent, "the peer opened another connection", now);
+                    let reason = "the peer opened another connection";
+                    self.end(id, Side::Accepted, State::OpenSent, None, reason, now);
                 }
             }
             Side::Dialled => {}
@@ -450,13 +451,9 @@ impl Bgp {
             Action::Refresh => connection.hold_at = hold_at,
             Action::Close | Action::Wait => {
                 // RFC 4724 section 4.2: a connection that breaks off may be a restart, a NOTIFICATION is none.
-                let graceful = connection.graceful_restart().filter(|_| event == Event::TcpConnectionFails);
-                if from == State::Established
-                    && let Some(restart) = graceful
-                {
-                    self.keep_stale(id, now + restart.time);
-                }
-                self.end(id, side, from, reason, now);
+                let restart = connection.graceful_restart().filter(|_| event == Event::TcpConnectionFails);
+                let keep_until = restart.map(|restart| now + restart.time);
+                self.end(id, side, from, keep_until, reason, now);
             }
             Action::Notify | Action::NotifyUnexpected => {
                 let cause = match from {
@@ -468,7 +465,7 @@ impl Bgp {
                 if let Some(cause) = cause {
                     self.send(id, side, cause.encode());
                 }
-                self.end(id, side, from, reason, now);
+                self.end(id, side, from, None, reason, now);
             }
         }
     }
@@ -493,8 +490,16 @@ impl Bgp {
         self.advertise_all(id);
     }
 
-    /// The connection is over.
-    fn end(&mut self, id: Ipv6Addr, side: Side, from: State, reason: &str, now: Time) {
+    /// The connection is over. `keep_until` is set if routes of the session outlive it.
+    fn end(
+        &mut self,
+        id: Ipv6Addr,
+        side: Side,
+        from: State,
+        keep_until: Option<Time>,
+        reason: &str,
+        now: Time,
+    ) {
         let retry = self.jitter(CONNECT_RETRY);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(connection) = peer.connections.remove(&side) else { return };
@@ -516,8 +521,9 @@ impl Bgp {
         peer.last_error = Some((now, reason.to_owned()));
         if was_up {
             let bfd = peer.config.bfd;
-            if peer.stale_until.is_none() {
-                self.forget_routes(id);
+            match keep_until {
+                Some(until) => self.keep_stale(id, until),
+                None => self.forget_routes(id),
             }
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.rib_out = RibOut::default();

@@ -221,8 +221,7 @@ fn rfc4271_6_1_errors_in_the_header() {
 
 #[test]
 fn rfc4271_6_2_errors_in_the_open() {
-    let script = Script::connected(|_| {});
-    let good = script.open();
+    let good = Script::open();
     let bytes = |open: &Open| open.encode();
     let mut version = bytes(&good);
     version[19] = 3;
@@ -258,11 +257,11 @@ fn rfc6608_a_message_that_its_state_does_not_expect() {
     script.say(&message::keepalive());
     assert_eq!(script.net.notifications(0), [(5, 1)]);
     let mut script = Script::connected(|_| {});
-    script.say(&script.open().encode());
+    script.say(&Script::open().encode());
     script.update(&[UNREACH]);
     assert_eq!(script.net.notifications(0), [(5, 2)]);
     let mut script = announced();
-    script.say(&script.open().encode());
+    script.say(&Script::open().encode());
     assert_eq!(script.net.notifications(0), [(5, 3)]);
 }
 
@@ -270,7 +269,7 @@ fn rfc6608_a_message_that_its_state_does_not_expect() {
 fn messages_may_come_in_any_pieces() {
     let mut whole = Vec::new();
     let mut script = Script::connected(|_| {});
-    whole.extend(script.open().encode());
+    whole.extend(Script::open().encode());
     whole.extend(message::keepalive());
     let mut path = Path::local(address(1));
     path.as_path.prepend(asn(1), 1);
