@@ -396,11 +396,11 @@ impl Capabilities {
 }
 
 /// Takes one message off the front of what was received: the message and its length, or `None` while it is not complete.
-/// `extended` says whether RFC 8654 was agreed on.
+/// RFC 8654 section 4: because we always offer to take extended messages, a peer may send them whether it offers that or not.
 ///
 /// # Errors
 /// The rule it breaks.
-pub fn split(received: &[u8], extended: bool) -> Result<Option<(Message, usize)>, Reject> {
+pub fn split(received: &[u8]) -> Result<Option<(Message, usize)>, Reject> {
     // What cannot become a message need not be waited for.
     if received.iter().take(16).any(|byte| *byte != 0xff) {
         return Err(Reject::NotSynchronized);
@@ -419,8 +419,7 @@ pub fn split(received: &[u8], extended: bool) -> Result<Option<(Message, usize)>
     let most = match kind {
         kind::KEEPALIVE => HEADER_LEN,
         kind::OPEN => MAX_MESSAGE,
-        _ if extended => MAX_EXTENDED_MESSAGE,
-        _ => MAX_MESSAGE,
+        _ => MAX_EXTENDED_MESSAGE,
     };
     let total = usize::from(length);
     // A ROUTE-REFRESH has an error of its own for its length.

@@ -67,10 +67,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn extended(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.capabilities.extended_message)
-    }
-
     /// What the peer wants kept while it restarts.
     fn graceful_restart(&self) -> Option<GracefulRestart> {
         let restart = self.open.as_ref()?.capabilities.graceful_restart?;
@@ -297,7 +293,7 @@ impl Bgp {
         }
         // What was received may end the connection.
         while let Some(connection) = self.connection(id, side) {
-            match split(&connection.received, connection.extended()) {
+            match split(&connection.received) {
                 Ok(None) => return,
                 Ok(Some((message, length))) => {
                     connection.received.drain(..length);

@@ -282,12 +282,19 @@ fn messages_may_come_in_any_pieces() {
 }
 
 #[test]
-fn rfc8654_a_long_message_needs_the_capability() {
+fn rfc8654_4_messages_of_any_length_are_taken() {
     let long = message::framed(consts::kind::NOTIFICATION, |w| {
         w.u8(6).u8(2).bytes(&[0; 5000]);
     });
-    assert!(matches!(split(&long, false), Err(Reject::Length { .. })));
-    assert!(matches!(split(&long, true), Ok(Some((Message::Notification(_), 5021)))));
+    assert!(matches!(split(&long), Ok(Some((Message::Notification(_), 5021)))));
+    // The peer did not offer the capability; we did.
+    let mut script = Script::established();
+    script.say(&long);
+    assert_eq!(script.net.notifications(0), []);
+    let mut open = vec![0; 4097];
+    open[..16].fill(0xff);
+    open[16..19].copy_from_slice(&[0x10, 1, consts::kind::OPEN]);
+    assert!(matches!(split(&open), Err(Reject::Length { .. })));
 }
 
 fn everything() -> Path {
@@ -310,7 +317,7 @@ fn an_update_is_read_as_it_was_written() {
     let prefixes =
         [at("fd12:3456:789a::/48"), at("fd00:2::/32"), at("::/0"), at("fd12:3456:789a:1:2:3:4:5/128")];
     let [message] = &update::announce(&everything(), &prefixes)[..] else { panic!("one message") };
-    let Ok(Some((Message::Update(body), length))) = split(message, false) else { panic!("an UPDATE") };
+    let Ok(Some((Message::Update(body), length))) = split(message) else { panic!("an UPDATE") };
     assert_eq!(length, message.len());
     let update = Update::decode(&body).unwrap();
     assert_eq!(update.errors, []);
