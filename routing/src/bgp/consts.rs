@@ -65,7 +65,7 @@ pub mod capability {
     pub const FOUR_OCTET_AS: u8 = 65;
     /// The optional parameter that carries capabilities (RFC 5492 section 4).
     pub const PARAMETER: u8 = 2;
-    /// In place of length and first type: lengths have two octets (RFC 9072 section 2).
+    /// In place of the first type: lengths have two octets (RFC 9072 section 2).
     pub const EXTENDED_PARAMETERS: u8 = 255;
 }
 

@@ -331,8 +331,8 @@ impl Open {
 /// Optional parameters: capabilities, and the AS number among them.
 fn decode_parameters(length: u8, r: &mut Reader<'_>) -> Result<(Capabilities, Option<u32>), Reject> {
     let unreadable = |_: Short| Reject::Parameter;
-    let extended = length == capability::EXTENDED_PARAMETERS
-        && r.rest().first() == Some(&capability::EXTENDED_PARAMETERS);
+    // RFC 9072 section 2: the type decides, the length before it means nothing then, but is not 0.
+    let extended = length != 0 && r.rest().first() == Some(&capability::EXTENDED_PARAMETERS);
     let length = if extended {
         r.u8().map_err(unreadable)?;
         r.u16().map_err(unreadable)?.into()

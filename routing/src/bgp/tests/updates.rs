@@ -252,6 +252,19 @@ fn rfc4271_6_2_errors_in_the_open() {
 }
 
 #[test]
+fn rfc9072_2_the_type_says_that_lengths_have_two_octets() {
+    for length in [255, 1] {
+        let mut script = Script::connected(|_| {});
+        script.say(&message::framed(consts::kind::OPEN, |w| {
+            w.u8(4).u16(23456).u16(90).u32(2).u8(length).u8(255).u16(15).u8(2).u16(12);
+            w.bytes(&[1, 4, 0, 2, 0, 1, 65, 4, 0xfa, 0x56, 0xea, 0x02]);
+        }));
+        script.say(&message::keepalive());
+        assert!(script.is_up(), "{length}");
+    }
+}
+
+#[test]
 fn rfc6608_a_message_that_its_state_does_not_expect() {
     let mut script = Script::connected(|_| {});
     script.say(&message::keepalive());
