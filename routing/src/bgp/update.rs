@@ -407,19 +407,17 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// Most bytes of attributes that are passed on, so that they and a prefix fit the smallest limit of a message. What is
-/// larger is not announced to anybody (RFC 4271 section 9.2).
-const MAX_ATTRIBUTES: usize = 4000;
+/// Most bytes of NLRI and passed-on attributes in one message: with the 48 around them they fit the smallest limit of a
+/// message.
+const MAX_CONTENT: usize = 4000;
 
-/// Bytes of NLRI in one message, beside [`MAX_ATTRIBUTES`] at worst.
-const MAX_NLRI: usize = 2000;
-
-/// The UPDATEs that announce `prefixes` with the attributes of `path`, none if the attributes are too large.
+/// The UPDATEs that announce `prefixes` with the attributes of `path`, none if the attributes leave no room for the longest
+/// prefix (RFC 4271 section 9.2).
 #[must_use]
 pub fn announce(path: &Path, prefixes: &[Prefix]) -> Vec<Vec<u8>> {
     let mut attributes = Writer::default();
     path.encode(&mut attributes);
-    let room = MAX_ATTRIBUTES.saturating_sub(attributes.len()).min(MAX_NLRI);
+    let room = MAX_CONTENT.saturating_sub(attributes.len());
     if room < 17 {
         return Vec::new();
     }
@@ -438,7 +436,7 @@ pub fn announce(path: &Path, prefixes: &[Prefix]) -> Vec<Vec<u8>> {
 /// The UPDATEs that withdraw `prefixes`.
 #[must_use]
 pub fn withdraw(prefixes: &[Prefix]) -> Vec<Vec<u8>> {
-    chunks(prefixes, MAX_NLRI).into_iter().map(|nlri| unreachable(&nlri)).collect()
+    chunks(prefixes, MAX_CONTENT).into_iter().map(|nlri| unreachable(&nlri)).collect()
 }
 
 /// End-of-RIB (RFC 4724 section 2).
