@@ -46,9 +46,15 @@ pub enum Reject {
     /// Section 6.2, RFC 6286 section 2.2.
     #[error("the BGP Identifier is 0")]
     Identifier,
-    /// Section 6.2: parameters that end in the middle, or one that is none of ours.
+    /// Section 6.2: parameters that end in the middle.
     #[error("an optional parameter of the OPEN cannot be read")]
     Parameter,
+    /// Section 6.2: a parameter other than capabilities.
+    #[error("{parameter} is no optional parameter that is known")]
+    UnknownParameter {
+        /// Its type.
+        parameter: u8,
+    },
     /// Section 6.2.
     #[error("a Hold Time of {seconds} s is neither 0 nor at least 3")]
     HoldTime {
@@ -66,10 +72,20 @@ pub enum Reject {
     UnknownWellKnown {
         /// Its type code.
         code: u8,
+        /// All of it, as received.
+        attribute: Vec<u8>,
     },
-    /// RFC 7606 sections 5.3 and 7.11: the NLRI cannot be located or read.
+    /// RFC 7606 sections 5.3 and 7.11: the NLRI in an attribute cannot be located or read.
+    #[error("{part} cannot be read")]
+    Nlri {
+        /// The attribute, or which part of it.
+        part: &'static str,
+        /// All of it, as received.
+        attribute: Vec<u8>,
+    },
+    /// Section 6.3 and RFC 7606 section 5.3: the same in a field of the message.
     #[error("{0} cannot be read")]
-    Nlri(&'static str),
+    Network(&'static str),
     /// RFC 7313 section 5: a ROUTE-REFRESH of another length.
     #[error("a ROUTE-REFRESH has {length} bytes of payload")]
     RefreshLength {
@@ -100,7 +116,7 @@ impl Reject {
     /// What the peer is told.
     #[must_use]
     pub fn notification(&self) -> Notification {
-        let (code, subcode, data) = match self {
+        let (code, subcode, mut data) = match self {
             Self::NotSynchronized => (1, 1, Vec::new()),
             Self::Length { length, .. } => (1, 2, length.to_be_bytes().to_vec()),
             Self::Kind { kind } => (1, 3, vec![*kind]),
@@ -108,6 +124,7 @@ impl Reject {
             Self::PeerAs { .. } => (2, 2, Vec::new()),
             Self::Identifier => (2, 3, Vec::new()),
             Self::Parameter => (2, 0, Vec::new()),
+            Self::UnknownParameter { .. } => (2, 4, Vec::new()),
             Self::HoldTime { .. } => (2, 6, Vec::new()),
             Self::MissingCapability(Missing::FourOctetAs) => {
                 (2, 7, vec![capability::FOUR_OCTET_AS, 4, 0, 0, 0, 0])
@@ -116,10 +133,13 @@ impl Reject {
                 (2, 7, vec![capability::MULTIPROTOCOL, 4, 0, 2, 0, SAFI_UNICAST])
             }
             Self::AttributeList(_) => (3, 1, Vec::new()),
-            Self::UnknownWellKnown { code } => (3, 2, vec![*code]),
-            Self::Nlri(_) => (3, 9, Vec::new()),
+            Self::UnknownWellKnown { attribute, .. } => (3, 2, attribute.clone()),
+            Self::Nlri { attribute, .. } => (3, 9, attribute.clone()),
+            Self::Network(_) => (3, 10, Vec::new()),
             Self::RefreshLength { .. } => (7, 1, Vec::new()),
         };
+        // An attribute may have come in a longer message than the peer takes.
+        data.truncate(MAX_MESSAGE - HEADER_LEN - 2);
         Notification { code, subcode, data }
     }
 }
@@ -197,6 +217,7 @@ impl fmt::Display for Notification {
             (2, _) => "OPEN Message Error",
             (3, 1) => "UPDATE Message Error/Malformed Attribute List",
             (3, 9) => "UPDATE Message Error/Optional Attribute Error",
+            (3, 10) => "UPDATE Message Error/Invalid Network Field",
             (3, _) => "UPDATE Message Error",
             (4, _) => "Hold Timer Expired",
             (5, _) => "Finite State Machine Error",
@@ -348,7 +369,7 @@ fn decode_parameters(length: u8, r: &mut Reader<'_>) -> Result<(Capabilities, Op
         let length = if extended { r.u16().map(usize::from) } else { r.u8().map(usize::from) };
         let mut value = r.sub(length.map_err(unreadable)?).map_err(unreadable)?;
         if parameter != capability::PARAMETER {
-            return Err(Reject::Parameter);
+            return Err(Reject::UnknownParameter { parameter });
         }
         while !value.is_empty() {
             let code = value.u8().map_err(unreadable)?;

@@ -1,8 +1,10 @@
 //! Speakers in a box: connections are queues, time is a number.
 
+mod messages;
 mod restart;
 mod sessions;
 mod updates;
+mod writing;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
