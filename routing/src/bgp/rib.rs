@@ -201,9 +201,7 @@ impl Bgp {
                 let path = peer.rib_in.usable(prefix)?;
                 // Section 9.1.2: a route whose next hop cannot be reached is out.
                 let metric = self.next_hops.get(&path.next_hop).copied().flatten()?;
-                let open = peer.established().and_then(|(_, connection)| connection.open.as_ref());
-                let identifier = open.map_or(u32::MAX, |open| open.identifier);
-                Some(Candidate { peer: *id, identifier, path, metric })
+                Some(Candidate { peer: *id, identifier: peer.identifier, path, metric })
             })
             .collect();
         let (best, equal) = best(&candidates)?;

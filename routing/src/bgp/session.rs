@@ -31,6 +31,8 @@ pub(super) struct Peer {
     /// Failures in a row, for the next pause.
     failures: u32,
     pub(super) connections: BTreeMap<Side, Connection>,
+    /// BGP Identifier of the session that came up last: its routes can outlive it.
+    pub(super) identifier: u32,
     pub(super) rib_in: RibIn,
     pub(super) rib_out: RibOut,
     /// RFC 4724 section 4.2: until when the routes of a restarting peer are kept.
@@ -83,6 +85,7 @@ impl Peer {
             retry_at: None,
             failures: 0,
             connections: BTreeMap::new(),
+            identifier: 0,
             rib_in: RibIn::default(),
             rib_out: RibOut::default(),
             stale_until: None,
@@ -473,6 +476,9 @@ impl Bgp {
         self.rest(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.counters.established += 1;
+        if let Some(open) = peer.connections.get(&side).and_then(|connection| connection.open.as_ref()) {
+            peer.identifier = open.identifier;
+        }
         if peer.config.bfd {
             self.outputs.push_back(Output::Bfd { peer: id, enabled: true });
         }

@@ -2,6 +2,7 @@
 
 mod messages;
 mod restart;
+mod routes;
 mod sessions;
 mod updates;
 mod writing;
