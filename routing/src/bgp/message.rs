@@ -432,9 +432,8 @@ pub fn split(received: &[u8]) -> Result<Option<(Message, usize)>, Reject> {
     let least = HEADER_LEN
         + match kind {
             kind::OPEN => 10,
-            kind::UPDATE | kind::ROUTE_REFRESH => 4,
-            kind::NOTIFICATION => 2,
-            kind::KEEPALIVE => 0,
+            kind::UPDATE => 4,
+            kind::KEEPALIVE | kind::NOTIFICATION | kind::ROUTE_REFRESH => 0,
             _ => return Err(Reject::Kind { kind }),
         };
     let most = match kind {
@@ -443,8 +442,6 @@ pub fn split(received: &[u8]) -> Result<Option<(Message, usize)>, Reject> {
         _ => MAX_EXTENDED_MESSAGE,
     };
     let total = usize::from(length);
-    // A ROUTE-REFRESH has an error of its own for its length.
-    let least = if kind == kind::ROUTE_REFRESH { HEADER_LEN } else { least };
     if !(least..=most).contains(&total) {
         return Err(Reject::Length { kind, length });
     }

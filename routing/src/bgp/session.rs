@@ -120,13 +120,11 @@ impl Bgp {
         let ids: Vec<Ipv6Addr> = self.peers.keys().copied().collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            if due(peer.start_at) {
-                peer.start_at = None;
+            if peer.start_at.take_if(|at| *at <= now).is_some() {
                 self.dial(id, Event::IdleHoldTimerExpires, now);
             }
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            if due(peer.retry_at) {
-                peer.retry_at = None;
+            if peer.retry_at.take_if(|at| *at <= now).is_some() {
                 if peer.dialler == State::Connect {
                     // The attempt takes longer than its time.
                     self.outputs.push_back(Output::Close { peer: id, side: Side::Dialled });
@@ -157,24 +155,16 @@ impl Bgp {
     /// An event of the side that dials.
     fn dial(&mut self, id: Ipv6Addr, event: Event, now: Time) {
         let retry = self.jitter(CONNECT_RETRY);
-        let stopped = self.stopped;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if stopped || peer.connections.contains_key(&Side::Dialled) {
+        if self.stopped {
             return;
         }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let (to, action) = next(peer.dialler, event);
         peer.dialler = to;
-        match action {
-            Action::Connect => {
-                peer.retry_at = Some(now + retry);
-                self.outputs.push_back(Output::Connect { peer: id });
-            }
-            Action::Wait => peer.retry_at = Some(now + retry),
-            Action::Close => {
-                peer.retry_at = None;
-                peer.start_at = Some(now + IDLE_HOLD);
-            }
-            _ => {}
+        // Connect and Wait, both until this; nothing else can happen to a side without a connection.
+        peer.retry_at = Some(now + retry);
+        if action == Action::Connect {
+            self.outputs.push_back(Output::Connect { peer: id });
         }
     }
 
@@ -220,10 +210,7 @@ impl Bgp {
         };
         // A connection of the peer meets a dialler that is about to try.
         let from = if peer.dialler == State::Idle { State::Active } else { peer.dialler };
-        let (state, action) = next(from, event);
-        if action != Action::SendOpen {
-            return false;
-        }
+        let (state, _send_open) = next(from, event);
         let hold = if peer.config.bfd { HOLD_TIME_BFD } else { HOLD_TIME };
         let connection = Connection {
             state,
@@ -335,7 +322,7 @@ impl Bgp {
             Message::Open(open) => self.opened(id, side, open, now),
             Message::RouteRefresh { afi, safi } => {
                 self.event(id, side, Event::UpdateMsg, None, "ROUTE-REFRESH", now);
-                if (afi, safi) == (AFI_IPV6, SAFI_UNICAST) && self.is_established(id, side) {
+                if (afi, safi) == (AFI_IPV6, SAFI_UNICAST) {
                     self.advertise_again(id);
                 }
             }
@@ -354,8 +341,8 @@ impl Bgp {
         }
     }
 
-    fn is_established(&self, id: Ipv6Addr, side: Side) -> bool {
-        self.peers.get(&id).and_then(Peer::established).is_some_and(|(up, _)| up == side)
+    fn is_established(&mut self, id: Ipv6Addr, side: Side) -> bool {
+        self.connection(id, side).is_some_and(|connection| connection.state == State::Established)
     }
 
     fn updated(&mut self, id: Ipv6Addr, side: Side, update: Update, now: Time) {
@@ -401,13 +388,9 @@ impl Bgp {
         let kept = if ours > (open.identifier, open.asn) { Side::Dialled } else { Side::Accepted };
         connection.open = Some(open);
         let rival = if side == Side::Dialled { Side::Accepted } else { Side::Dialled };
-        let rival_state = peer.connections.get(&rival).map(|connection| connection.state);
-        let dumped = match rival_state {
-            Some(State::Established) => Some(side),
-            Some(State::OpenConfirm) => Some(if kept == side { rival } else { side }),
-            _ => None,
-        };
-        if let Some(dumped) = dumped {
+        // An Established session has no rival: it has dumped it when it came up.
+        if peer.connections.get(&rival).is_some_and(|rival| rival.state == State::OpenConfirm) {
+            let dumped = if kept == side { rival } else { side };
             let cause = Some(Notification::COLLISION);
             self.event(id, dumped, Event::OpenCollisionDump, cause, "the other connection is kept", now);
         }
