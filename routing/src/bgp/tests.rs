@@ -1,10 +1,12 @@
 //! Speakers in a box: connections are queues, time is a number.
 
 mod messages;
+mod peers;
 mod restart;
 mod routes;
 mod sessions;
 mod updates;
+mod views;
 mod writing;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -221,7 +223,7 @@ impl Script {
     /// The speaker is node 0; the peer says OPEN and KEEPALIVE as node 1 would.
     fn established() -> Self {
         let mut script = Self::connected(|_| {});
-        script.say(&Script::open().encode());
+        script.say(&Self::open().encode());
         script.say(&message::keepalive());
         assert_eq!(script.net.view(0, 1).state, State::Established);
         script
@@ -291,6 +293,18 @@ impl Script {
             self.say(&message);
         }
         self.net.resolve(0);
+    }
+
+    /// What the speaker asked its owner to do since the last call, sending aside.
+    fn did(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.net.log).into_iter().map(|(_, output)| output).collect()
+    }
+
+    /// Until the speaker's next deadline: how long that took.
+    fn wait(&mut self) -> Duration {
+        let pause = self.net.nodes[0].poll_timeout().unwrap().0.since(self.net.now);
+        self.net.run(pause);
+        pause
     }
 
     /// What the speaker waits for next.

@@ -83,6 +83,7 @@ fn rfc4724_4_2_a_notification_before_end_of_rib_takes_fresh_and_stale_routes_wit
         assert_eq!(script.net.routes(0), []);
         script.net.run(SECOND);
         assert_eq!(script.net.view(0, 1).received_prefixes, 0);
+        assert_eq!(script.net.nodes[0].peers[&address(1)].stale_until, None);
     }
 }
 
