@@ -9,7 +9,7 @@ mod transmission;
 
 use std::time::Duration;
 
-use molt_bfd::{Config, Diag, Output, Packet, Reject, Sessions, State, View};
+use molt_bfd::{Config, Counters, Diag, Output, Packet, Reject, Sessions, State, View};
 use molt_mesh::{LinkId, Time};
 
 const MS: Duration = Duration::from_millis(1);

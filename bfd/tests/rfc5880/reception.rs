@@ -106,6 +106,16 @@ fn s6_8_6_a_packet_with_several_faults_is_dropped_for_the_first_rule() {
         bytes[1] |= 1;
         bytes[2] = 0;
     });
+    rejects(&mut rig, Reject::Multipoint, |bytes| {
+        bytes[1] |= 1;
+        bytes[4..8].fill(0);
+    });
+    rejects(&mut rig, Reject::ZeroMyDiscriminator, |bytes| bytes[4..12].fill(0));
+    let mut bytes = Packet { your_discriminator: 1, ..rig.peer }.encode().to_vec();
+    bytes[1] |= 4;
+    bytes[3] = 26;
+    bytes.extend([1, 2]);
+    assert_eq!(rig.raw(255, &bytes), Err(Reject::UnknownYourDiscriminator { discriminator: 1 }));
 }
 
 #[test]
@@ -224,4 +234,79 @@ fn mutated_packets_of_the_peer_never_panic_and_never_stop_the_engine() {
     rig.peer = Packet { state: State::Down, your_discriminator: 0, ..rig.peer };
     rig.run_heard(Duration::from_secs(1));
     assert!(matches!(rig.view().state, State::Init | State::Up));
+}
+
+/// What routing and the operator learn of a packet.
+#[test]
+fn s6_8_6_the_variables_follow_the_packet() {
+    let mut rig = Rig::up(config(100, 150, 5));
+    rig.run(20 * MS);
+    rig.receive(Packet {
+        detect_mult: 7,
+        my_discriminator: 78,
+        desired_min_tx_us: 200_000,
+        required_min_rx_us: 300_000,
+        diag: Diag::from_bits(5),
+        ..rig.peer
+    });
+    let view = rig.view();
+    let expected = View {
+        session: link(1).into(),
+        state: State::Up,
+        remote_state: State::Up,
+        diag: Diag::NONE,
+        remote_diag: Diag::from_bits(5),
+        discriminator: rig.peer.your_discriminator,
+        remote_discriminator: 78,
+        source_port: view.source_port,
+        config: config(100, 150, 5),
+        transmit_interval: Some(300 * MS),
+        remote_desired_min_tx: 200 * MS,
+        remote_required_min_rx: 300 * MS,
+        remote_detect_mult: 7,
+        detection_time: 1400 * MS,
+        up_for: Some(20 * MS),
+        times_up: 1,
+        times_down: 0,
+        // Sent: the first, and one on reaching Up.
+        counters: Counters { transmitted: 2, received: 4, rejected: 0 },
+    };
+    assert_eq!(view, expected);
+
+    rig.receive(Packet { state: State::Down, ..rig.peer });
+    let view = rig.view();
+    assert_eq!(
+        (view.state, view.remote_state, view.diag),
+        (State::Down, State::Down, Diag::NEIGHBOR_SIGNALED_DOWN)
+    );
+    assert_eq!((view.up_for, view.times_up, view.times_down), (None, 1, 1));
+}
+
+/// RFC 5882 section 4.3.2 lets routing tell a failure of the path from one of the control plane.
+#[test]
+fn s4_1_the_c_bit_goes_with_each_change_of_state() {
+    for control_plane_independent in [false, true] {
+        let mut rig = Rig::up(Config::default());
+        let packet = Packet { state: State::Down, control_plane_independent, ..rig.peer };
+        rig.sessions.handle_packet(link(1), 255, &packet.encode(), rig.now).unwrap();
+        let Some(Output::StateChanged { independent, .. }) = rig.sessions.poll_output() else {
+            panic!("a change")
+        };
+        assert_eq!(independent, control_plane_independent);
+    }
+}
+
+#[test]
+fn s6_6_demand_mode_is_active_only_when_both_are_up() {
+    // What the peer says, and our state then.
+    for (remote, local) in
+        [(State::Up, State::Down), (State::AdminDown, State::Down), (State::Init, State::Up)]
+    {
+        let mut rig =
+            if local == State::Up { Rig::up(Config::default()) } else { Rig::new(Config::default()) };
+        rig.peer = Packet { demand: true, state: remote, ..rig.peer };
+        rig.receive(rig.peer);
+        assert_eq!(rig.view().state, local);
+        assert!(rig.view().transmit_interval.is_some(), "{local} hears {remote}");
+    }
 }

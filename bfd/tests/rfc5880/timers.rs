@@ -29,6 +29,7 @@ fn s6_8_1_discriminators_are_unique_nonzero_and_random() {
     assert!(!first.contains(&0));
     assert!(first.windows(2).all(|pair| pair[0] != pair[1]));
     assert_ne!(first, discriminators(2));
+    assert!(first[0] < 1 << 28 && first[999] > 15 << 28, "from the whole range");
 }
 
 #[test]
@@ -217,4 +218,121 @@ fn s6_8_4_a_discarded_packet_does_not_count_as_received() {
     rig.run(50 * MS);
     assert_eq!(rig.view().state, State::Down);
     assert_eq!(rig.view().counters.rejected, 10);
+}
+
+/// Its wish for silence ends with its Detection Time, and nothing but the periodic packets tells it so.
+#[test]
+fn s6_8_18_silence_of_a_peer_that_was_never_connected_is_no_event() {
+    for admin_down in [false, true] {
+        let mut rig = Rig::new(Config::default());
+        if admin_down {
+            rig.sessions.admin_down(link(1), rig.now);
+            rig.collect();
+        }
+        rig.receive(Packet {
+            state: State::AdminDown,
+            diag: Diag::ADMIN_DOWN,
+            required_min_rx_us: 0,
+            ..rig.peer
+        });
+        assert_eq!(rig.view().transmit_interval, None);
+        let (state, changes) = (rig.view().state, rig.changes.len());
+        rig.sent.clear();
+        rig.run(300 * MS);
+        assert_eq!((rig.view().state, rig.changes.len(), rig.sent.len()), (state, changes, 0));
+        assert_eq!((rig.view().remote_discriminator, rig.view().remote_diag), (0, Diag::ADMIN_DOWN));
+        rig.run(701 * MS);
+        assert_eq!(rig.sent.len(), 1);
+    }
+}
+
+#[test]
+fn s6_8_3_an_interval_of_more_than_a_second_is_used_in_any_state() {
+    let mut rig = Rig::new(config(2_000, 100, 3));
+    rig.run(Duration::from_secs(60));
+    assert!(rig.sent.len() > 25);
+    assert!(rig.sent.iter().all(|(_, packet)| packet.desired_min_tx_us == 2_000_000));
+    assert!(rig.intervals().iter().all(|interval| *interval >= 1500 * MS && *interval <= 2000 * MS));
+}
+
+#[test]
+fn s6_8_3_reaching_up_without_a_change_of_the_interval_needs_no_poll_sequence() {
+    for (interval, poll) in [(999, true), (1_000, false), (2_000, false)] {
+        let mut rig = Rig::new(config(interval, 100, 3));
+        rig.receive(Packet { state: State::Init, ..rig.peer });
+        assert_eq!((rig.last().state, rig.last().poll), (State::Up, poll), "{interval} ms");
+    }
+}
+
+#[test]
+fn s6_8_3_a_shorter_transmit_interval_brings_the_next_packet_forward() {
+    let mut rig = Rig::up(config(10_000, 100, 3));
+    rig.configure(config(100, 100, 3));
+    let (at, why) = rig.sessions.poll_timeout().unwrap();
+    assert_eq!(why, "bfd transmit");
+    assert!(at <= rig.now + 100 * MS);
+}
+
+#[test]
+fn s6_8_3_not_up_a_change_takes_effect_at_once_and_without_a_poll_sequence() {
+    let mut rig = Rig::new(config(100, 400, 3));
+    rig.receive(Packet { state: State::AdminDown, ..rig.peer });
+    assert_eq!(rig.view().detection_time, 1200 * MS);
+    rig.configure(config(3_000, 100, 3));
+    assert_eq!((rig.view().detection_time, rig.view().transmit_interval), (300 * MS, Some(3000 * MS)));
+    rig.sent.clear();
+    rig.run(Duration::from_secs(3));
+    assert!(!rig.last().poll);
+    assert_eq!((rig.last().desired_min_tx_us, rig.last().required_min_rx_us), (3_000_000, 100_000));
+}
+
+#[test]
+fn s6_8_3_leaving_up_ends_the_poll_sequence_and_lets_the_waiting_change_in() {
+    let mut rig = Rig::up(Config::default());
+    rig.configure(config(400, 100, 3));
+    rig.configure(config(500, 100, 3));
+    assert_eq!(rig.view().config, config(500, 100, 3), "the operator sees what was set last");
+    rig.receive(Packet { state: State::Down, ..rig.peer });
+    rig.sent.clear();
+    assert_eq!(rig.view().transmit_interval, Some(1000 * MS));
+    rig.peer.state = State::AdminDown;
+    rig.run_heard(Duration::from_secs(3));
+    assert!((3..=4).contains(&rig.sent.len()), "{:?}", rig.sent);
+    assert!(rig.sent.iter().all(|(_, packet)| !packet.poll));
+    rig.receive(Packet { state: State::Init, ..rig.peer });
+    assert_eq!((rig.last().state, rig.last().desired_min_tx_us), (State::Up, 500_000));
+}
+
+#[test]
+fn s6_8_3_a_waiting_change_may_be_taken_back() {
+    let mut rig = Rig::up(Config::default());
+    for tx in [200, 300, 200] {
+        rig.configure(config(tx, 100, 3));
+    }
+    assert_eq!(rig.view().config, config(200, 100, 3));
+    for _ in 0..3 {
+        rig.receive(Packet { final_: true, ..rig.peer });
+        rig.run_heard(Duration::from_secs(1));
+    }
+    assert!(rig.sent.iter().all(|(_, packet)| packet.desired_min_tx_us == 200_000));
+    assert_eq!(rig.view().transmit_interval, Some(200 * MS));
+}
+
+#[test]
+fn a_change_out_of_range_is_brought_into_it() {
+    let mut rig = Rig::up(Config::default());
+    rig.configure(Config { desired_min_tx: Duration::ZERO, detect_mult: 0, ..Config::default() });
+    let set = rig.view().config;
+    assert_eq!((set.desired_min_tx, set.detect_mult), (10 * MS, 1));
+}
+
+#[test]
+fn the_earliest_deadline_of_all_sessions_counts() {
+    let mut sessions = Sessions::new(5);
+    for id in [1, 2] {
+        sessions.add(link(id), Config::default(), ms(500 * u64::from(id)));
+    }
+    let (at, why) = sessions.poll_timeout().unwrap();
+    assert_eq!(why, "bfd transmit");
+    assert!(at >= ms(1250) && at <= ms(1500), "{at:?}");
 }

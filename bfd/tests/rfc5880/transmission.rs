@@ -30,6 +30,7 @@ fn s6_8_7_with_a_detect_mult_of_1_intervals_are_between_75_and_90_percent() {
     let mut rig = Rig::up(config(100, 100, 1));
     rig.run_heard(Duration::from_secs(200));
     assert!(rig.intervals().iter().all(|interval| *interval >= 75 * MS && *interval <= 90 * MS));
+    assert!(rig.intervals().iter().any(|interval| *interval > 89 * MS));
 }
 
 #[test]
@@ -140,4 +141,26 @@ fn s6_8_16_admin_down_is_sent_at_once_with_diagnostic_7_and_stays() {
     assert!(rig.sent.iter().all(|(_, packet)| packet.state == State::AdminDown));
     rig.run(Duration::from_secs(5));
     assert_eq!(rig.changes.len(), 1, "no detection in AdminDown");
+}
+
+/// The answer says the new state; a second packet would say nothing more.
+#[test]
+fn s6_8_7_a_poll_that_changes_the_state_is_answered_by_one_packet() {
+    let mut rig = Rig::new(Config::default());
+    rig.sent.clear();
+    rig.receive(Packet { state: State::Init, poll: true, ..rig.peer });
+    assert_eq!(rig.sent.len(), 1);
+    let packet = rig.last();
+    assert_eq!((packet.state, packet.final_, packet.poll), (State::Up, true, false));
+}
+
+#[test]
+fn s6_8_16_who_is_admin_down_already_says_it_when_it_is_due() {
+    let mut rig = Rig::up(Config::default());
+    for _ in 0..2 {
+        rig.sessions.admin_down(link(1), rig.now);
+        rig.collect();
+    }
+    assert_eq!((rig.sent.len(), rig.changes.len()), (1, 1));
+    assert_eq!((rig.view().up_for, rig.view().times_down), (None, 1));
 }
