@@ -280,6 +280,33 @@ fn an_open_is_read_as_it_was_written() {
 }
 
 #[test]
+fn rfc4271_4_2_an_open_byte_by_byte() {
+    let capabilities = Capabilities {
+        ipv6_unicast: true,
+        four_octet_as: true,
+        route_refresh: true,
+        extended_message: true,
+        graceful_restart: None,
+    };
+    let head = [&[0xff; 16][..], &[0, 0, 1], &[4, 0x5b, 0xa0, 0, 90, 0, 0, 0, 2]].concat();
+    let before = [1, 4, 0, 2, 0, 1, 2, 0, 6, 0];
+    let after = [65, 4, 0xfa, 0x56, 0xea, 0x02];
+    for (restarted, ipv6_unicast, bytes) in [
+        (false, None, &[64, 2, 0, 120][..]),
+        (true, Some(true), &[64, 6, 0x80, 120, 0, 2, 1, 0x80]),
+        (false, Some(false), &[64, 6, 0, 120, 0, 2, 1, 0]),
+    ] {
+        let restart = GracefulRestart { restarted, time: 120 * SECOND, ipv6_unicast };
+        let capabilities = Capabilities { graceful_restart: Some(restart), ..capabilities };
+        let list = [&before[..], bytes, &after].concat();
+        let parameters = classic(&list);
+        let mut expected = [&head[..], &[parameters.len() as u8], &parameters].concat();
+        expected[17] = expected.len() as u8;
+        assert_eq!(Open { capabilities, ..Script::open() }.encode(), expected, "{restart:?}");
+    }
+}
+
+#[test]
 fn a_notification_is_read_as_it_was_written_and_shown_by_name() {
     let sent = notification(6, 2, b"bye");
     assert_eq!(split(&sent.encode()), Ok(Some((Message::Notification(sent), 24))));

@@ -140,6 +140,8 @@ fn rfc4271_4_2_with_a_hold_time_of_zero_nothing_is_sent_and_nothing_expected() {
     script.say(&keepalive());
     script.net.sent.clear();
     script.net.run(10_000 * SECOND);
+    script.net.nodes[0].handle_timeout(script.net.now);
+    script.net.settle();
     assert!(script.is_up() && script.net.sent.is_empty());
     assert_eq!(script.timer(), "nothing");
 }
