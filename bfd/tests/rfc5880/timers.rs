@@ -15,6 +15,33 @@ fn s6_8_1_a_new_session_is_down_with_no_diagnostic_and_sends_at_once() {
 }
 
 #[test]
+fn s6_8_1_what_is_not_known_of_the_peer() {
+    let rig = Rig::new(config(200, 300, 4));
+    let view = rig.view();
+    let expected = View {
+        session: link(1).into(),
+        state: State::Down,
+        remote_state: State::Down,
+        diag: Diag::NONE,
+        remote_diag: Diag::NONE,
+        discriminator: rig.peer.your_discriminator,
+        remote_discriminator: 0,
+        source_port: view.source_port,
+        config: config(200, 300, 4),
+        transmit_interval: Some(1000 * MS),
+        remote_desired_min_tx: Duration::ZERO,
+        remote_required_min_rx: Duration::from_micros(1),
+        remote_detect_mult: 0,
+        detection_time: Duration::ZERO,
+        up_for: None,
+        times_up: 0,
+        times_down: 0,
+        counters: Counters { transmitted: 1, received: 0, rejected: 0 },
+    };
+    assert_eq!(view, expected);
+}
+
+#[test]
 fn s6_8_1_discriminators_are_unique_nonzero_and_random() {
     let discriminators = |seed| {
         let mut sessions = Sessions::new(seed);
@@ -301,6 +328,14 @@ fn s6_8_3_leaving_up_ends_the_poll_sequence_and_lets_the_waiting_change_in() {
     assert!(rig.sent.iter().all(|(_, packet)| !packet.poll));
     rig.receive(Packet { state: State::Init, ..rig.peer });
     assert_eq!((rig.last().state, rig.last().desired_min_tx_us), (State::Up, 500_000));
+}
+
+#[test]
+fn s6_8_3_leaving_up_ends_the_use_of_the_longer_receive_interval() {
+    let mut rig = Rig::up(config(100, 200, 3));
+    rig.configure(config(100, 100, 3));
+    rig.receive(Packet { state: State::Down, ..rig.peer });
+    assert_eq!(rig.view().detection_time, 300 * MS);
 }
 
 #[test]

@@ -164,3 +164,15 @@ fn s6_8_16_who_is_admin_down_already_says_it_when_it_is_due() {
     assert_eq!((rig.sent.len(), rig.changes.len()), (1, 1));
     assert_eq!((rig.view().up_for, rig.view().times_down), (None, 1));
 }
+
+#[test]
+fn s6_8_7_a_session_that_shall_be_silent_is_not_woken_by_another() {
+    let mut rig = Rig::up(Config::default());
+    rig.receive(Packet { required_min_rx_us: 0, desired_min_tx_us: 10_000_000, ..rig.peer });
+    rig.sessions.add(link(2), Config::default(), rig.now);
+    while rig.sessions.poll_output().is_some() {}
+    let (due, _) = rig.sessions.poll_timeout().unwrap();
+    rig.sessions.handle_timeout(due);
+    let sent: Vec<_> = std::iter::from_fn(|| rig.sessions.poll_output()).collect();
+    assert!(matches!(sent[..], [Output::Transmit { session, .. }] if session == link(2).into()), "{sent:?}");
+}
