@@ -219,6 +219,7 @@ fn of_two_connections_one_may_fail_without_harm_to_the_other() {
     assert_eq!((script.state(), script.timer()), (State::OpenSent, "bgp hold"));
     script.closed(Side::Accepted);
     assert_eq!((script.state(), script.timer()), (State::Active, "bgp connect retry"));
+    assert!(script.wait() >= Duration::from_millis(7_500));
 
     // The peer's, while ours is not open yet.
     let mut script = Script::dialling(|_| {});

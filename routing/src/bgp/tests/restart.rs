@@ -69,6 +69,9 @@ fn rfc4724_4_a_notification_is_no_restart_and_neither_is_a_failed_path() {
     let mut script = restarting();
     script.net.nodes[0].handle_bfd(address(1), BfdEvent::Down { independent: false }, script.net.now);
     assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
+    assert_eq!((script.is_up(), script.net.notifications(0)), (false, vec![]));
+    script.net.run(121 * SECOND);
+    assert_eq!(script.net.routes(0), [], "but not for longer than a restart may take");
 }
 
 /// Fresh routes are those of the session that ends by the NOTIFICATION; nothing of it was a restart.

@@ -344,7 +344,11 @@ fn what_import_keeps_out_whatever_policy_says() {
         script.net.resolve(0);
         let views = script.net.nodes[0].route_views(script.net.now);
         let view = views.iter().find(|view| view.peer.is_some()).unwrap();
-        assert_eq!(view.filtered, Some(filtered), "{prefix}");
+        assert_eq!(
+            (view.filtered, view.reachable),
+            (Some(filtered), false),
+            "{prefix}: no way is looked for"
+        );
         assert_eq!(script.net.routes(0), [], "{prefix}");
     }
 }

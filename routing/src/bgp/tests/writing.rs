@@ -40,6 +40,26 @@ fn an_update_is_read_as_it_was_written() {
     assert!(Update::decode(&update::end_of_rib()[19..]).unwrap().end_of_rib);
 }
 
+/// RFC 4271 section 4.3, RFC 4760 sections 3 and 4, RFC 2545 section 3.
+#[test]
+fn updates_byte_by_byte() {
+    let framed = |attributes: &[u8]| {
+        let length = attributes.len() as u8;
+        [&[0xff; 16][..], &[0, length + 23, 2, 0, 0, 0, length], attributes].concat()
+    };
+    let mut path = Path::local(address(1));
+    path.as_path.prepend(asn(1), 1);
+    let reach = [
+        0x80, 14, 28, 0, 2, 1, 16, 0xfd, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 48, 0xfd, 0, 0, 2,
+        0, 0,
+    ];
+    let others = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0xfa, 0x56, 0xea, 0x02];
+    assert_eq!(update::announce(&path, &[mesh(1)]), [framed(&[&reach[..], &others].concat())]);
+    let unreach = [0x80, 15, 10, 0, 2, 1, 48, 0xfd, 0, 0, 2, 0, 0];
+    assert_eq!(update::withdraw(&[mesh(1)]), [framed(&unreach)]);
+    assert_eq!(update::end_of_rib(), framed(&[0x80, 15, 3, 0, 2, 1]));
+}
+
 #[test]
 fn many_prefixes_are_told_in_messages_that_everybody_can_take() {
     let prefixes: Vec<Prefix> =
