@@ -49,3 +49,26 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_is_brought_into_its_limits() {
+        let ms = Duration::from_millis;
+        for (interval, clamped) in
+            [(0, 10), (9, 10), (10, 10), (11, 11), (59_999, 59_999), (60_000, 60_000), (60_001, 60_000)]
+        {
+            let default = Config::default();
+            let tx = Config { desired_min_tx: ms(interval), ..default };
+            assert_eq!(tx.clamped(), Config { desired_min_tx: ms(clamped), ..default });
+            let rx = Config { required_min_rx: ms(interval), ..default };
+            assert_eq!(rx.clamped(), Config { required_min_rx: ms(clamped), ..default });
+        }
+        for (mult, clamped) in [(0, 1), (1, 1), (255, 255)] {
+            let config = Config { detect_mult: mult, min_hop_limit: mult, ..Config::default() };
+            assert_eq!(config.clamped(), Config { detect_mult: clamped, ..config });
+        }
+    }
+}

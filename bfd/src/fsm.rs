@@ -132,8 +132,8 @@ mod tests {
                 assert_eq!(next.map_or(local, |(state, _)| state), expected, "{local} receives {remote}");
                 if let Some((to, diag)) = next {
                     assert_ne!(to, local, "a transition goes to another state");
-                    let signaled = to == Down;
-                    assert_eq!(diag == Diag::NEIGHBOR_SIGNALED_DOWN, signaled, "{local} receives {remote}");
+                    let expected = if to == Down { Diag::NEIGHBOR_SIGNALED_DOWN } else { Diag::NONE };
+                    assert_eq!(diag, expected, "{local} receives {remote}");
                 }
             }
         }
@@ -141,12 +141,34 @@ mod tests {
 
     #[test]
     fn fields_survive_the_round_trip() {
-        for bits in 0..4 {
-            assert_eq!(State::from_bits(bits).bits(), bits);
+        for bits in 0..=u8::MAX {
+            assert_eq!(State::from_bits(bits).bits(), bits & 3);
+            assert_eq!(Diag::from_bits(bits).bits(), bits & 0x1f);
         }
-        for bits in 0..32 {
-            assert_eq!(Diag::from_bits(bits).bits(), bits);
+    }
+
+    /// The words of the RFC, in the order of the values.
+    #[test]
+    fn the_values_of_section_4_1() {
+        let states = ["AdminDown", "Down", "Init", "Up"];
+        assert_eq!([0, 1, 2, 3].map(|bits| State::from_bits(bits).to_string()), states);
+        let diags = [
+            "No Diagnostic",
+            "Control Detection Time Expired",
+            "Echo Function Failed",
+            "Neighbor Signaled Session Down",
+            "Forwarding Plane Reset",
+            "Path Down",
+            "Concatenated Path Down",
+            "Administratively Down",
+            "Reverse Concatenated Path Down",
+            "Unassigned (9)",
+        ];
+        for (bits, text) in (0..).zip(diags) {
+            assert_eq!(Diag::from_bits(bits).to_string(), text);
+            assert_eq!(format!("{:?}", Diag::from_bits(bits)), text);
         }
-        assert_eq!(Diag::from_bits(19).to_string(), "Unassigned (19)");
+        let used = [Diag::NONE, Diag::DETECTION_TIME_EXPIRED, Diag::NEIGHBOR_SIGNALED_DOWN, Diag::ADMIN_DOWN];
+        assert_eq!(used.map(Diag::bits), [0, 1, 3, 7]);
     }
 }

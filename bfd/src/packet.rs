@@ -276,6 +276,54 @@ mod tests {
         assert_eq!(packet.encode().as_slice(), bytes);
     }
 
+    /// Section 4.1: the bits from 2 to 7 of the second byte.
+    #[test]
+    fn each_flag_has_its_bit() {
+        let bytes = |flags: u8| {
+            [0x20, 0xc0 | flags, 3, 24, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5]
+        };
+        let plain = Packet::decode(&bytes(0)).unwrap();
+        let fields = [plain.desired_min_tx_us, plain.required_min_rx_us, plain.required_min_echo_rx_us];
+        assert_eq!((plain.my_discriminator, plain.your_discriminator, fields), (1, 2, [3, 4, 5]));
+        for (bit, packet) in [
+            (0, plain),
+            (0x20, Packet { poll: true, ..plain }),
+            (0x10, Packet { final_: true, ..plain }),
+            (0x08, Packet { control_plane_independent: true, ..plain }),
+            (0x02, Packet { demand: true, ..plain }),
+        ] {
+            assert_eq!(Packet::decode(&bytes(bit)), Ok(packet), "{bit:02x}");
+            assert_eq!(packet.encode(), bytes(bit), "{bit:02x}");
+        }
+        let mut authenticated = [&bytes(0x04)[..], &[1, 2]].concat();
+        authenticated[3] = 26;
+        assert_eq!(Packet::decode(&authenticated), Ok(Packet { authentication: true, ..plain }));
+        assert_eq!(Packet::decode(&bytes(0x01)), Err(Reject::Multipoint));
+    }
+
+    #[test]
+    fn each_reject_has_a_counter_of_its_own() {
+        let state = State::Up;
+        let names = [
+            (Reject::HopLimit { hop_limit: 1 }, "bfd_hop_limit"),
+            (Reject::TooShort { len: 1 }, "bfd_too_short"),
+            (Reject::Version { version: 2 }, "bfd_version"),
+            (Reject::LengthTooSmall { length: 1 }, "bfd_length_too_small"),
+            (Reject::LengthTooLarge { length: 99, len: 24 }, "bfd_length_too_large"),
+            (Reject::ZeroDetectMult, "bfd_zero_detect_mult"),
+            (Reject::Multipoint, "bfd_multipoint"),
+            (Reject::ZeroMyDiscriminator, "bfd_zero_my_discriminator"),
+            (Reject::UnknownYourDiscriminator { discriminator: 1 }, "bfd_unknown_your_discriminator"),
+            (Reject::ZeroYourDiscriminator { state }, "bfd_zero_your_discriminator"),
+            (Reject::NoSession, "bfd_no_session"),
+            (Reject::Authenticated, "bfd_authenticated"),
+            (Reject::PollAndFinal, "bfd_poll_and_final"),
+        ];
+        for (reject, name) in names {
+            assert_eq!(reject.name(), name);
+        }
+    }
+
     /// Captured between FRR 8.4.4 and BIRD 2.0.12: each state, Poll, Final. The file belongs to the routing crate, whose
     /// packets are in it too.
     #[test]

@@ -119,3 +119,20 @@ fn rfc5880_s6_6_demand_is_obeyed_over_several_hops() {
     sessions.handle_timeout(Time::from_millis(250));
     assert_eq!(sessions.poll_output(), None, "it is still sending");
 }
+
+/// The floor is ours alone: the peer need not know of it, so it does not wait for the Poll Sequence.
+#[test]
+fn rfc5883_s5_a_new_floor_counts_at_once() {
+    let mut sessions = Sessions::new(1);
+    sessions.add(path(1, 2), Config::default(), Time::ZERO);
+    let ours = first_packet(&mut sessions, path(1, 2));
+    let packet =
+        Packet { state: State::Init, my_discriminator: 7, your_discriminator: ours.my_discriminator, ..ours };
+    assert_eq!(Config::default().min_hop_limit, 254, "one router between");
+    assert_eq!(sessions.handle_packet(path(1, 2), 254, &packet.encode(), Time::ZERO), Ok(()));
+    assert!(first_packet(&mut sessions, path(1, 2)).poll, "the interval has changed with the state");
+    sessions.add(path(1, 2), Config { min_hop_limit: 64, ..Config::default() }, Time::ZERO);
+    let packet = Packet { state: State::Up, ..packet }.encode();
+    assert_eq!(sessions.handle_packet(path(1, 2), 64, &packet, Time::ZERO), Ok(()));
+    assert!(sessions.handle_packet(path(1, 2), 63, &packet, Time::ZERO).is_err());
+}

@@ -254,7 +254,7 @@ impl Bgp {
     /// A connection is open. `false` if there is no use for it: close it.
     #[must_use]
     pub fn handle_connected(&mut self, peer: Ipv6Addr, side: Side, now: Time) -> bool {
-        let wanted = !self.stopped && self.connected(peer, side, now);
+        let wanted = self.connected(peer, side, now);
         self.decide();
         wanted
     }

@@ -19,29 +19,27 @@ const MAX_PREFIXES: u32 = 50;
 
 /// One message (RFC 4271 section 4): what is read and written again says the same.
 pub fn bgp_message(data: &[u8]) {
-    for extended in [false, true] {
-        let Ok(Some((message, length))) = split(data, extended) else { continue };
-        assert!(length <= data.len(), "{length} bytes of {}", data.len());
-        match message {
-            Message::Open(open) => {
-                let again = split(&open.encode(), false);
-                assert_eq!(again, Ok(Some((Message::Open(open.clone()), open.encode().len()))));
-            }
-            Message::Notification(notification) => {
-                let again = split(&notification.encode(), true);
-                black_box(notification.to_string());
-                assert!(matches!(again, Ok(Some((Message::Notification(it), _))) if it == notification));
-            }
-            Message::Update(body) => read_update(&body),
-            Message::Keepalive | Message::RouteRefresh { .. } => {}
+    let Ok(Some((message, length))) = split(data) else { return };
+    assert!(length <= data.len(), "{length} bytes of {}", data.len());
+    match message {
+        Message::Open(open) => {
+            let again = split(&open.encode());
+            assert_eq!(again, Ok(Some((Message::Open(open.clone()), open.encode().len()))));
         }
+        Message::Notification(notification) => {
+            let again = split(&notification.encode());
+            black_box(notification.to_string());
+            assert!(matches!(again, Ok(Some((Message::Notification(it), _))) if it == notification));
+        }
+        Message::Update(body) => read_update(&body),
+        Message::Keepalive | Message::RouteRefresh { .. } => {}
     }
 }
 
 fn read_update(body: &[u8]) {
     let Ok(update) = Update::decode(body) else { return };
     for message in withdraw(&update.withdrawn) {
-        let Ok(Some((Message::Update(body), _))) = split(&message, false) else { panic!("it is an UPDATE") };
+        let Ok(Some((Message::Update(body), _))) = split(&message) else { panic!("it is an UPDATE") };
         let read = Update::decode(&body).expect("our own message");
         assert!(read.withdrawn.iter().all(|prefix| update.withdrawn.contains(prefix)));
     }
@@ -49,7 +47,7 @@ fn read_update(body: &[u8]) {
     let mut read: Vec<Prefix> = Vec::new();
     let messages = announce(&path, &prefixes);
     for message in &messages {
-        let Ok(Some((Message::Update(body), _))) = split(message, false) else { panic!("it is an UPDATE") };
+        let Ok(Some((Message::Update(body), _))) = split(message) else { panic!("it is an UPDATE") };
         let update = Update::decode(&body).expect("our own message");
         assert_eq!(update.errors, []);
         if let Some((again, some)) = update.announced {
@@ -159,7 +157,7 @@ impl Rig {
             match output {
                 Output::NextHopsChanged => self.bgp.update_next_hops(|_| Some(1)),
                 Output::Send { bytes, .. } => {
-                    let read = split(&bytes, true).expect("our own message");
+                    let read = split(&bytes).expect("our own message");
                     assert!(matches!(read, Some((_, length)) if length == bytes.len()), "{bytes:02x?}");
                 }
                 _ => {}

@@ -10,8 +10,7 @@ pub const VERSION: u8 = 4;
 pub const HEADER_LEN: usize = 19;
 /// Largest message (RFC 4271 section 4.1).
 pub const MAX_MESSAGE: usize = 4096;
-/// Largest message between two speakers with the capability (RFC 8654 section 3). OPEN and KEEPALIVE stay below
-/// [`MAX_MESSAGE`].
+/// Largest message to a speaker with the capability, as we are (RFC 8654 section 4). OPEN stays below [`MAX_MESSAGE`].
 pub const MAX_EXTENDED_MESSAGE: usize = 65535;
 /// What stands for a four-octet AS number in a field of two (RFC 6793 section 9).
 pub const AS_TRANS: u16 = 23456;
@@ -66,7 +65,7 @@ pub mod capability {
     pub const FOUR_OCTET_AS: u8 = 65;
     /// The optional parameter that carries capabilities (RFC 5492 section 4).
     pub const PARAMETER: u8 = 2;
-    /// In place of length and first type: lengths have two octets (RFC 9072 section 2).
+    /// In place of the first type: lengths have two octets (RFC 9072 section 2).
     pub const EXTENDED_PARAMETERS: u8 = 255;
 }
 

@@ -94,8 +94,14 @@ mod tests {
             ("(a) length", (path(&[1]), 99)),
             ("9.1.1 preference", (Path { local_pref: Some(101), ..path(&[1, 2, 3]) }, 99)),
         ];
-        let worst = (Path { med: Some(5), origin: Origin::Incomplete, ..base.clone() }, 1);
-        assert_eq!(choose(&[worst.clone(), steps[0].1.clone()]).0, 1, "(b) origin");
+        let egp = (Path { origin: Origin::Egp, ..base.clone() }, 1);
+        let igp = (Path { med: Some(5), ..base.clone() }, 10);
+        assert_eq!(choose(&[egp.clone(), igp.clone()]).0, 1, "(b) origin before (c) MED");
+        assert_eq!(choose(&[(Path { origin: Origin::Incomplete, ..base.clone() }, 1), egp]).0, 1, "(b)");
+        let short = (Path { origin: Origin::Incomplete, ..path(&[1]) }, 10);
+        assert_eq!(choose(&[igp, short]).0, 1, "(a) length before (b) origin");
+        let as_if = (Path { local_pref: Some(100), ..path(&[1, 2]) }, 9);
+        assert_eq!(choose(&[steps[0].1.clone(), as_if]).0, 1, "no preference is one of 100");
         let with_med = (Path { med: Some(5), ..base.clone() }, 1);
         assert_eq!(choose(&[with_med, steps[2].1.clone()]).0, 1, "(c) MED before (e) cost");
         assert_eq!(choose(&[steps[0].1.clone(), steps[1].1.clone()]).0, 1, "(e)");
@@ -112,6 +118,32 @@ mod tests {
         // The order they are looked at makes no difference.
         assert_eq!(choose(&[of(1, 20, 3), of(2, 30, 2), of(1, 10, 9)]).0, 1);
         assert_eq!(choose(&[of(1, 10, 9), of(2, 30, 2), of(1, 20, 3)]).0, 1);
+        let none = (path(&[1, 9]), 9);
+        assert_eq!(choose(&[of(1, 1, 1), none.clone()]).0, 1, "none is the lowest");
+        assert_eq!(choose(&[none, of(1, 0, 1)]).0, 1, "which is zero");
+        // A rival that is out by an earlier step does not count.
+        let out = (Path { med: Some(1), ..path(&[1, 9, 9]) }, 1);
+        assert_eq!(choose(&[out, of(1, 50, 1), of(2, 10, 2)]).0, 1);
+    }
+
+    #[test]
+    fn rfc4271_9_1_2_2_f_and_g_the_identifier_then_the_address() {
+        let path = path(&[1]);
+        let candidate = |peer, identifier| Candidate {
+            peer: Ipv6Addr::from_bits(peer),
+            identifier,
+            path: &path,
+            metric: 1,
+        };
+        for (candidates, expected) in [
+            ([candidate(1, 8), candidate(2, 7)], 2),
+            ([candidate(1, 7), candidate(2, 7)], 1),
+            ([candidate(2, 7), candidate(1, 7)], 1),
+        ] {
+            let (best, equal) = best(&candidates).unwrap();
+            assert_eq!((best.peer, equal.len()), (Ipv6Addr::from_bits(expected), 2));
+        }
+        assert!(best(&[]).is_none());
     }
 
     #[test]

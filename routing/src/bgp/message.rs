@@ -46,9 +46,15 @@ pub enum Reject {
     /// Section 6.2, RFC 6286 section 2.2.
     #[error("the BGP Identifier is 0")]
     Identifier,
-    /// Section 6.2: parameters that end in the middle, or one that is none of ours.
+    /// Section 6.2: parameters that end in the middle.
     #[error("an optional parameter of the OPEN cannot be read")]
     Parameter,
+    /// Section 6.2: a parameter other than capabilities.
+    #[error("{parameter} is no optional parameter that is known")]
+    UnknownParameter {
+        /// Its type.
+        parameter: u8,
+    },
     /// Section 6.2.
     #[error("a Hold Time of {seconds} s is neither 0 nor at least 3")]
     HoldTime {
@@ -66,10 +72,20 @@ pub enum Reject {
     UnknownWellKnown {
         /// Its type code.
         code: u8,
+        /// All of it, as received.
+        attribute: Vec<u8>,
     },
-    /// RFC 7606 sections 5.3 and 7.11: the NLRI cannot be located or read.
+    /// RFC 7606 sections 5.3 and 7.11: the NLRI in an attribute cannot be located or read.
+    #[error("{part} cannot be read")]
+    Nlri {
+        /// The attribute, or which part of it.
+        part: &'static str,
+        /// All of it, as received.
+        attribute: Vec<u8>,
+    },
+    /// Section 6.3 and RFC 7606 section 5.3: the same in a field of the message.
     #[error("{0} cannot be read")]
-    Nlri(&'static str),
+    Network(&'static str),
     /// RFC 7313 section 5: a ROUTE-REFRESH of another length.
     #[error("a ROUTE-REFRESH has {length} bytes of payload")]
     RefreshLength {
@@ -100,7 +116,7 @@ impl Reject {
     /// What the peer is told.
     #[must_use]
     pub fn notification(&self) -> Notification {
-        let (code, subcode, data) = match self {
+        let (code, subcode, mut data) = match self {
             Self::NotSynchronized => (1, 1, Vec::new()),
             Self::Length { length, .. } => (1, 2, length.to_be_bytes().to_vec()),
             Self::Kind { kind } => (1, 3, vec![*kind]),
@@ -108,6 +124,7 @@ impl Reject {
             Self::PeerAs { .. } => (2, 2, Vec::new()),
             Self::Identifier => (2, 3, Vec::new()),
             Self::Parameter => (2, 0, Vec::new()),
+            Self::UnknownParameter { .. } => (2, 4, Vec::new()),
             Self::HoldTime { .. } => (2, 6, Vec::new()),
             Self::MissingCapability(Missing::FourOctetAs) => {
                 (2, 7, vec![capability::FOUR_OCTET_AS, 4, 0, 0, 0, 0])
@@ -116,10 +133,13 @@ impl Reject {
                 (2, 7, vec![capability::MULTIPROTOCOL, 4, 0, 2, 0, SAFI_UNICAST])
             }
             Self::AttributeList(_) => (3, 1, Vec::new()),
-            Self::UnknownWellKnown { code } => (3, 2, vec![*code]),
-            Self::Nlri(_) => (3, 9, Vec::new()),
+            Self::UnknownWellKnown { attribute, .. } => (3, 2, attribute.clone()),
+            Self::Nlri { attribute, .. } => (3, 9, attribute.clone()),
+            Self::Network(_) => (3, 10, Vec::new()),
             Self::RefreshLength { .. } => (7, 1, Vec::new()),
         };
+        // An attribute may have come in a longer message than the peer takes.
+        data.truncate(MAX_MESSAGE - HEADER_LEN - 2);
         Notification { code, subcode, data }
     }
 }
@@ -197,6 +217,7 @@ impl fmt::Display for Notification {
             (2, _) => "OPEN Message Error",
             (3, 1) => "UPDATE Message Error/Malformed Attribute List",
             (3, 9) => "UPDATE Message Error/Optional Attribute Error",
+            (3, 10) => "UPDATE Message Error/Invalid Network Field",
             (3, _) => "UPDATE Message Error",
             (4, _) => "Hold Timer Expired",
             (5, _) => "Finite State Machine Error",
@@ -331,8 +352,8 @@ impl Open {
 /// Optional parameters: capabilities, and the AS number among them.
 fn decode_parameters(length: u8, r: &mut Reader<'_>) -> Result<(Capabilities, Option<u32>), Reject> {
     let unreadable = |_: Short| Reject::Parameter;
-    let extended = length == capability::EXTENDED_PARAMETERS
-        && r.rest().first() == Some(&capability::EXTENDED_PARAMETERS);
+    // RFC 9072 section 2: the type decides, the length before it means nothing then, but is not 0.
+    let extended = length != 0 && r.rest().first() == Some(&capability::EXTENDED_PARAMETERS);
     let length = if extended {
         r.u8().map_err(unreadable)?;
         r.u16().map_err(unreadable)?.into()
@@ -348,7 +369,7 @@ fn decode_parameters(length: u8, r: &mut Reader<'_>) -> Result<(Capabilities, Op
         let length = if extended { r.u16().map(usize::from) } else { r.u8().map(usize::from) };
         let mut value = r.sub(length.map_err(unreadable)?).map_err(unreadable)?;
         if parameter != capability::PARAMETER {
-            return Err(Reject::Parameter);
+            return Err(Reject::UnknownParameter { parameter });
         }
         while !value.is_empty() {
             let code = value.u8().map_err(unreadable)?;
@@ -396,11 +417,11 @@ impl Capabilities {
 }
 
 /// Takes one message off the front of what was received: the message and its length, or `None` while it is not complete.
-/// `extended` says whether RFC 8654 was agreed on.
+/// RFC 8654 section 4: because we always offer to take extended messages, a peer may send them whether it offers that or not.
 ///
 /// # Errors
 /// The rule it breaks.
-pub fn split(received: &[u8], extended: bool) -> Result<Option<(Message, usize)>, Reject> {
+pub fn split(received: &[u8]) -> Result<Option<(Message, usize)>, Reject> {
     // What cannot become a message need not be waited for.
     if received.iter().take(16).any(|byte| *byte != 0xff) {
         return Err(Reject::NotSynchronized);
@@ -411,20 +432,16 @@ pub fn split(received: &[u8], extended: bool) -> Result<Option<(Message, usize)>
     let least = HEADER_LEN
         + match kind {
             kind::OPEN => 10,
-            kind::UPDATE | kind::ROUTE_REFRESH => 4,
-            kind::NOTIFICATION => 2,
-            kind::KEEPALIVE => 0,
+            kind::UPDATE => 4,
+            kind::KEEPALIVE | kind::NOTIFICATION | kind::ROUTE_REFRESH => 0,
             _ => return Err(Reject::Kind { kind }),
         };
     let most = match kind {
         kind::KEEPALIVE => HEADER_LEN,
         kind::OPEN => MAX_MESSAGE,
-        _ if extended => MAX_EXTENDED_MESSAGE,
-        _ => MAX_MESSAGE,
+        _ => MAX_EXTENDED_MESSAGE,
     };
     let total = usize::from(length);
-    // A ROUTE-REFRESH has an error of its own for its length.
-    let least = if kind == kind::ROUTE_REFRESH { HEADER_LEN } else { least };
     if !(least..=most).contains(&total) {
         return Err(Reject::Length { kind, length });
     }

@@ -200,3 +200,62 @@ pub(super) fn put(w: &mut Writer, flags: u8, code: u8, value: &[u8]) {
     };
     w.bytes(value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `10 20 {30,40}`
+    fn aggregate() -> AsPath {
+        AsPath(vec![Segment::Sequence(vec![10, 20]), Segment::Set(vec![30, 40])])
+    }
+
+    #[test]
+    fn rfc4271_9_1_2_2_a_a_set_counts_as_one() {
+        assert_eq!((aggregate().length(), AsPath::default().length()), (3, 0));
+    }
+
+    #[test]
+    fn an_as_is_in_the_path_in_a_sequence_as_in_a_set() {
+        assert!([10, 20, 30, 40].iter().all(|asn| aggregate().contains(*asn)));
+        assert!(!aggregate().contains(50));
+    }
+
+    #[test]
+    fn the_first_and_the_last_as_are_known_unless_they_are_among_several() {
+        let path = AsPath(vec![Segment::Sequence(vec![10, 20]), Segment::Sequence(vec![30, 40])]);
+        assert_eq!((path.first(), path.origin()), (Some(10), Some(40)));
+        assert_eq!((aggregate().first(), aggregate().origin()), (Some(10), None));
+        let set = AsPath(vec![Segment::Set(vec![10]), Segment::Sequence(vec![20])]);
+        assert_eq!((set.first(), set.origin()), (None, Some(20)));
+        assert_eq!((AsPath::default().first(), AsPath::default().origin()), (None, None));
+    }
+
+    #[test]
+    fn rfc4271_5_1_2_b_our_as_goes_in_front() {
+        let prepended = |segments: &[Segment], times| {
+            let mut path = AsPath(segments.to_vec());
+            path.prepend(9, times);
+            path.0
+        };
+        let sequence = |numbers: &[u32]| Segment::Sequence(numbers.to_vec());
+        let set = Segment::Set(vec![10, 20]);
+        assert_eq!(prepended(&[], 2), [sequence(&[9, 9])], "1) an empty path");
+        assert_eq!(prepended(&[sequence(&[10])], 2), [sequence(&[9, 9, 10])], "1) of a sequence");
+        assert_eq!(prepended(std::slice::from_ref(&set), 1), [sequence(&[9]), set], "2) of a set");
+        let (full, room) = (sequence(&[7; 255]), sequence(&[7; 254]));
+        assert_eq!(
+            prepended(std::slice::from_ref(&full), 1),
+            [sequence(&[9]), full],
+            "1) of a full sequence"
+        );
+        assert_eq!(prepended(&[room], 1), [sequence(&[&[9][..], &[7; 254]].concat())]);
+    }
+
+    #[test]
+    fn a_path_is_written_as_everybody_does() {
+        let path = AsPath([aggregate().0, vec![Segment::Sequence(vec![50])]].concat());
+        assert_eq!(path.to_string(), "10 20 {30,40} 50");
+        assert_eq!(AsPath::default().to_string(), "");
+    }
+}

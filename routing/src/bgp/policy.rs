@@ -213,6 +213,15 @@ mod tests {
         assert_eq!(path.as_path.to_string(), "99 99 10 20 30");
         assert_eq!(path.communities, [4, 5]);
         assert_eq!(path.large_communities, [[1, 2, 3], [9, 9, 9]]);
+        // Ascending, each once, as RFC 1997 and 8092 take them for sets.
+        let add_communities = vec![Community::Large([1, 2, 3]), Community::Large([0, 0, 1])];
+        let again = Policy(vec![Rule { add_communities, ..Rule::ACCEPT }]);
+        let path = again.apply(&prefix("fd12::/48"), &path, 99).unwrap();
+        assert_eq!(path.large_communities, [[0, 0, 1], [1, 2, 3], [9, 9, 9]]);
+        assert_eq!((path.local_pref, path.med), (Some(200), Some(7)), "what a rule does not say stays");
+        let other = Policy(vec![Rule { local_pref: Some(1), med: Some(2), ..Rule::ACCEPT }]);
+        let path = other.apply(&prefix("fd12::/48"), &path, 99).unwrap();
+        assert_eq!((path.local_pref, path.med), (Some(1), Some(2)));
     }
 
     #[test]
@@ -220,6 +229,8 @@ mod tests {
         for text in ["64512:100", "0:0", "4200000001:1:2"] {
             assert_eq!(text.parse::<Community>().unwrap().to_string(), text);
         }
+        assert_eq!("65535:65535".parse(), Ok(Community::Plain(u32::MAX)));
+        assert_eq!("1:2".parse(), Ok(Community::Plain(0x0001_0002)));
         for wrong in ["", "1", "65536:1", "1:65536", "1:2:3:4", "a:b", "-1:2"] {
             assert_eq!(wrong.parse::<Community>(), Err(InvalidCommunity), "{wrong:?}");
         }

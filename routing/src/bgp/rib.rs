@@ -124,6 +124,7 @@ impl Bgp {
 
     pub(super) fn forget_routes(&mut self, id: Ipv6Addr) {
         if let Some(peer) = self.peers.get_mut(&id) {
+            peer.stale_until = None;
             self.dirty.extend(std::mem::take(&mut peer.rib_in.0).into_keys());
         }
     }
@@ -167,9 +168,6 @@ impl Bgp {
     /// Section 9.1: chooses anew where something changed, and tells everybody.
     pub(super) fn decide(&mut self) {
         let dirty = std::mem::take(&mut self.dirty);
-        if dirty.is_empty() {
-            return;
-        }
         let (mut routes_changed, mut changed) = (false, false);
         for prefix in dirty {
             let chosen = self.choose(&prefix);
@@ -200,9 +198,7 @@ impl Bgp {
                 let path = peer.rib_in.usable(prefix)?;
                 // Section 9.1.2: a route whose next hop cannot be reached is out.
                 let metric = self.next_hops.get(&path.next_hop).copied().flatten()?;
-                let open = peer.established().and_then(|(_, connection)| connection.open.as_ref());
-                let identifier = open.map_or(u32::MAX, |open| open.identifier);
-                Some(Candidate { peer: *id, identifier, path, metric })
+                Some(Candidate { peer: *id, identifier: peer.identifier, path, metric })
             })
             .collect();
         let (best, equal) = best(&candidates)?;
@@ -232,7 +228,7 @@ impl Bgp {
         let told = std::mem::replace(&mut peer.rib_out.0, wanted);
         let wanted = &peer.rib_out.0;
         let gone: Vec<Prefix> = told.keys().filter(|prefix| !wanted.contains_key(prefix)).copied().collect();
-        let mut updates = if gone.is_empty() { Vec::new() } else { withdraw(&gone) };
+        let mut updates = withdraw(&gone);
         let mut by_path: BTreeMap<&Path, Vec<Prefix>> = BTreeMap::new();
         for (prefix, path) in wanted.iter().filter(|(prefix, path)| told.get(prefix) != Some(path)) {
             by_path.entry(path).or_default().push(*prefix);
@@ -245,17 +241,15 @@ impl Bgp {
     fn exports(&self, peer: &Peer) -> BTreeMap<Prefix, Path> {
         let own = self.config.announce.iter().map(|prefix| (*prefix, Path::local(self.config.address)));
         let learnt = self.loc_rib.0.iter().filter(|(_, chosen)| {
-            // Not back to where it came from, nor to an AS it has passed, and as far as its communities allow.
+            // Not to an AS it has passed, and be it the one it came from, and as far as its communities allow.
             let kept = |known: u32| chosen.path.communities.contains(&known);
-            chosen.peer != peer.config.address
-                && !chosen.path.as_path.contains(peer.config.asn)
+            !chosen.path.as_path.contains(peer.config.asn)
                 && !kept(community::NO_EXPORT)
                 && !kept(community::NO_ADVERTISE)
         });
         let learnt = learnt.map(|(prefix, chosen)| {
-            // Sections 5.1.4 and 5.1.5: neither MED nor LOCAL_PREF goes through an AS.
-            let path =
-                Path { med: None, local_pref: None, next_hop: self.config.address, ..chosen.path.clone() };
+            // Section 5.1.4: no MED goes through an AS.
+            let path = Path { med: None, next_hop: self.config.address, ..chosen.path.clone() };
             (*prefix, path)
         });
         // What we originate is ours to say.
@@ -263,6 +257,7 @@ impl Bgp {
             .chain(own)
             .filter_map(|(prefix, path)| {
                 let mut path = peer.config.export.apply(&prefix, &path, self.config.asn)?;
+                // Section 5.1.5: what differs by it alone is no news to another AS.
                 path.local_pref = None;
                 path.as_path.prepend(self.config.asn, 1);
                 (!announce(&path, &[prefix]).is_empty()).then_some((prefix, path))

@@ -31,6 +31,8 @@ pub(super) struct Peer {
     /// Failures in a row, for the next pause.
     failures: u32,
     pub(super) connections: BTreeMap<Side, Connection>,
+    /// BGP Identifier of the session that came up last: its routes can outlive it.
+    pub(super) identifier: u32,
     pub(super) rib_in: RibIn,
     pub(super) rib_out: RibOut,
     /// RFC 4724 section 4.2: until when the routes of a restarting peer are kept.
@@ -67,10 +69,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn extended(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.capabilities.extended_message)
-    }
-
     /// What the peer wants kept while it restarts.
     fn graceful_restart(&self) -> Option<GracefulRestart> {
         let restart = self.open.as_ref()?.capabilities.graceful_restart?;
@@ -87,6 +85,7 @@ impl Peer {
             retry_at: None,
             failures: 0,
             connections: BTreeMap::new(),
+            identifier: 0,
             rib_in: RibIn::default(),
             rib_out: RibOut::default(),
             stale_until: None,
@@ -121,13 +120,11 @@ impl Bgp {
         let ids: Vec<Ipv6Addr> = self.peers.keys().copied().collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            if due(peer.start_at) {
-                peer.start_at = None;
+            if peer.start_at.take_if(|at| *at <= now).is_some() {
                 self.dial(id, Event::IdleHoldTimerExpires, now);
             }
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            if due(peer.retry_at) {
-                peer.retry_at = None;
+            if peer.retry_at.take_if(|at| *at <= now).is_some() {
                 if peer.dialler == State::Connect {
                     // The attempt takes longer than its time.
                     self.outputs.push_back(Output::Close { peer: id, side: Side::Dialled });
@@ -158,24 +155,16 @@ impl Bgp {
     /// An event of the side that dials.
     fn dial(&mut self, id: Ipv6Addr, event: Event, now: Time) {
         let retry = self.jitter(CONNECT_RETRY);
-        let stopped = self.stopped;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if stopped || peer.connections.contains_key(&Side::Dialled) {
+        if self.stopped {
             return;
         }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let (to, action) = next(peer.dialler, event);
         peer.dialler = to;
-        match action {
-            Action::Connect => {
-                peer.retry_at = Some(now + retry);
-                self.outputs.push_back(Output::Connect { peer: id });
-            }
-            Action::Wait => peer.retry_at = Some(now + retry),
-            Action::Close => {
-                peer.retry_at = None;
-                peer.start_at = Some(now + IDLE_HOLD);
-            }
-            _ => {}
+        // Connect and Wait, both until this; nothing else can happen to a side without a connection.
+        peer.retry_at = Some(now + retry);
+        if action == Action::Connect {
+            self.outputs.push_back(Output::Connect { peer: id });
         }
     }
 
@@ -207,7 +196,8 @@ impl Bgp {
                     self.event(id, up, Event::TcpConnectionFails, None, "the peer restarts", now);
                 } else if peer.connections.contains_key(&Side::Accepted) {
                     // It has given up the one before, or would not open another.
-                    self.end(id, Side::Accepted, State::OpenSent, "the peer opened another connection", now);
+                    let reason = "the peer opened another connection";
+                    self.end(id, Side::Accepted, State::OpenSent, None, reason, now);
                 }
             }
             Side::Dialled => {}
@@ -220,10 +210,7 @@ impl Bgp {
         };
         // A connection of the peer meets a dialler that is about to try.
         let from = if peer.dialler == State::Idle { State::Active } else { peer.dialler };
-        let (state, action) = next(from, event);
-        if action != Action::SendOpen {
-            return false;
-        }
+        let (state, _send_open) = next(from, event);
         let hold = if peer.config.bfd { HOLD_TIME_BFD } else { HOLD_TIME };
         let connection = Connection {
             state,
@@ -296,7 +283,7 @@ impl Bgp {
         }
         // What was received may end the connection.
         while let Some(connection) = self.connection(id, side) {
-            match split(&connection.received, connection.extended()) {
+            match split(&connection.received) {
                 Ok(None) => return,
                 Ok(Some((message, length))) => {
                     connection.received.drain(..length);
@@ -335,7 +322,7 @@ impl Bgp {
             Message::Open(open) => self.opened(id, side, open, now),
             Message::RouteRefresh { afi, safi } => {
                 self.event(id, side, Event::UpdateMsg, None, "ROUTE-REFRESH", now);
-                if (afi, safi) == (AFI_IPV6, SAFI_UNICAST) && self.is_established(id, side) {
+                if (afi, safi) == (AFI_IPV6, SAFI_UNICAST) {
                     self.advertise_again(id);
                 }
             }
@@ -354,8 +341,8 @@ impl Bgp {
         }
     }
 
-    fn is_established(&self, id: Ipv6Addr, side: Side) -> bool {
-        self.peers.get(&id).and_then(Peer::established).is_some_and(|(up, _)| up == side)
+    fn is_established(&mut self, id: Ipv6Addr, side: Side) -> bool {
+        self.connection(id, side).is_some_and(|connection| connection.state == State::Established)
     }
 
     fn updated(&mut self, id: Ipv6Addr, side: Side, update: Update, now: Time) {
@@ -401,13 +388,9 @@ impl Bgp {
         let kept = if ours > (open.identifier, open.asn) { Side::Dialled } else { Side::Accepted };
         connection.open = Some(open);
         let rival = if side == Side::Dialled { Side::Accepted } else { Side::Dialled };
-        let rival_state = peer.connections.get(&rival).map(|connection| connection.state);
-        let dumped = match rival_state {
-            Some(State::Established) => Some(side),
-            Some(State::OpenConfirm) => Some(if kept == side { rival } else { side }),
-            _ => None,
-        };
-        if let Some(dumped) = dumped {
+        // An Established session has no rival: it has dumped it when it came up.
+        if peer.connections.get(&rival).is_some_and(|rival| rival.state == State::OpenConfirm) {
+            let dumped = if kept == side { rival } else { side };
             let cause = Some(Notification::COLLISION);
             self.event(id, dumped, Event::OpenCollisionDump, cause, "the other connection is kept", now);
         }
@@ -450,13 +433,9 @@ impl Bgp {
             Action::Refresh => connection.hold_at = hold_at,
             Action::Close | Action::Wait => {
                 // RFC 4724 section 4.2: a connection that breaks off may be a restart, a NOTIFICATION is none.
-                let graceful = connection.graceful_restart().filter(|_| event == Event::TcpConnectionFails);
-                if from == State::Established
-                    && let Some(restart) = graceful
-                {
-                    self.keep_stale(id, now + restart.time);
-                }
-                self.end(id, side, from, reason, now);
+                let restart = connection.graceful_restart().filter(|_| event == Event::TcpConnectionFails);
+                let keep_until = restart.map(|restart| now + restart.time);
+                self.end(id, side, from, keep_until, reason, now);
             }
             Action::Notify | Action::NotifyUnexpected => {
                 let cause = match from {
@@ -468,7 +447,7 @@ impl Bgp {
                 if let Some(cause) = cause {
                     self.send(id, side, cause.encode());
                 }
-                self.end(id, side, from, reason, now);
+                self.end(id, side, from, None, reason, now);
             }
         }
     }
@@ -480,6 +459,9 @@ impl Bgp {
         self.rest(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.counters.established += 1;
+        if let Some(open) = peer.connections.get(&side).and_then(|connection| connection.open.as_ref()) {
+            peer.identifier = open.identifier;
+        }
         if peer.config.bfd {
             self.outputs.push_back(Output::Bfd { peer: id, enabled: true });
         }
@@ -493,8 +475,16 @@ impl Bgp {
         self.advertise_all(id);
     }
 
-    /// The connection is over.
-    fn end(&mut self, id: Ipv6Addr, side: Side, from: State, reason: &str, now: Time) {
+    /// The connection is over. `keep_until` is set if routes of the session outlive it.
+    fn end(
+        &mut self,
+        id: Ipv6Addr,
+        side: Side,
+        from: State,
+        keep_until: Option<Time>,
+        reason: &str,
+        now: Time,
+    ) {
         let retry = self.jitter(CONNECT_RETRY);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(connection) = peer.connections.remove(&side) else { return };
@@ -516,8 +506,9 @@ impl Bgp {
         peer.last_error = Some((now, reason.to_owned()));
         if was_up {
             let bfd = peer.config.bfd;
-            if peer.stale_until.is_none() {
-                self.forget_routes(id);
+            match keep_until {
+                Some(until) => self.keep_stale(id, until),
+                None => self.forget_routes(id),
             }
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.rib_out = RibOut::default();

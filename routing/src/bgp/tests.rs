@@ -1,7 +1,13 @@
 //! Speakers in a box: connections are queues, time is a number.
 
+mod messages;
+mod peers;
+mod restart;
+mod routes;
 mod sessions;
 mod updates;
+mod views;
+mod writing;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
@@ -158,6 +164,7 @@ impl Net {
                 if let Some(to) = self.node_at(*peer) {
                     self.wire.push_back((node, to, other(*side), Delivery::Closed));
                 }
+                self.log.push((node, output));
             }
             Output::NextHopsChanged => self.resolve(node),
             _ => self.log.push((node, output)),
@@ -216,25 +223,43 @@ impl Script {
     /// The speaker is node 0; the peer says OPEN and KEEPALIVE as node 1 would.
     fn established() -> Self {
         let mut script = Self::connected(|_| {});
-        script.say(&script.open().encode());
+        script.say(&Self::open().encode());
         script.say(&message::keepalive());
         assert_eq!(script.net.view(0, 1).state, State::Established);
         script
     }
 
     fn connected(change: impl Fn(&mut PeerConfig)) -> Self {
-        let mut net = Net::with(1, &[], |_, _| {});
+        let mut script = Self::dialling(change);
+        assert!(script.connect(Side::Dialled));
+        script
+    }
+
+    /// The speaker waits for an answer to its first attempt to connect.
+    fn dialling(change: impl Fn(&mut PeerConfig)) -> Self {
+        let mut net = Net::new(1, &[]);
         let mut config = peer(1);
         change(&mut config);
         net.nodes[0].set_peers(vec![config], net.now);
         net.nodes[0].handle_timeout(net.now);
         net.settle();
-        assert!(net.nodes[0].handle_connected(address(1), Side::Dialled, net.now));
-        net.settle();
         Self { net, side: Side::Dialled }
     }
 
-    fn open(&self) -> message::Open {
+    /// A connection opens, and what the peer says from here on it says there. `false` if the speaker does not want it.
+    fn connect(&mut self, side: Side) -> bool {
+        self.side = side;
+        let wanted = self.net.nodes[0].handle_connected(address(1), side, self.net.now);
+        self.net.settle();
+        wanted
+    }
+
+    fn close(&mut self) {
+        self.net.nodes[0].handle_closed(address(1), self.side, self.net.now);
+        self.net.settle();
+    }
+
+    fn open() -> message::Open {
         message::Open {
             asn: asn(1),
             hold_time: Duration::from_secs(90),
@@ -258,6 +283,33 @@ impl Script {
         self.say(&message::framed(consts::kind::UPDATE, |w| {
             w.u16(0).u16(list.len() as u16).bytes(&list);
         }));
+    }
+
+    /// The peer announces prefixes as its own.
+    fn announce(&mut self, prefixes: &[Prefix]) {
+        let mut path = path::Path::local(address(1));
+        path.as_path.prepend(asn(1), 1);
+        for message in update::announce(&path, prefixes) {
+            self.say(&message);
+        }
+        self.net.resolve(0);
+    }
+
+    /// What the speaker asked its owner to do since the last call, sending aside.
+    fn did(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.net.log).into_iter().map(|(_, output)| output).collect()
+    }
+
+    /// Until the speaker's next deadline: how long that took.
+    fn wait(&mut self) -> Duration {
+        let pause = self.net.nodes[0].poll_timeout().unwrap().0.since(self.net.now);
+        self.net.run(pause);
+        pause
+    }
+
+    /// What the speaker waits for next.
+    fn timer(&self) -> &'static str {
+        self.net.nodes[0].poll_timeout().map_or("nothing", |(_, why)| why)
     }
 
     fn is_up(&self) -> bool {

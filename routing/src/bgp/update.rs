@@ -85,30 +85,29 @@ impl Update {
         let length = r.u16().map_err(too_long)?;
         let mut list = r.sub(length.into()).map_err(too_long)?;
         // IPv4 was not agreed on; what there is of it must be well-formed and is ignored (RFC 7606 section 3 (i)).
-        prefixes(withdrawn_v4, 32).ok_or(Reject::Nlri("the field of withdrawn routes"))?;
+        prefixes(withdrawn_v4, 32).ok_or(Reject::Network("the field of withdrawn routes"))?;
         let reaches_v4 = !r.is_empty();
-        prefixes(r, 32).ok_or(Reject::Nlri("the field of reachable routes"))?;
+        prefixes(r, 32).ok_or(Reject::Network("the field of reachable routes"))?;
 
-        let only_unreach = |seen: &[u8]| seen.iter().all(|code| *code == attribute::MP_UNREACH);
         let mut attributes = Attributes::default();
         while !list.is_empty() {
-            let Some((flags, code, value)) = frame(&mut list) else {
+            let Some(attribute) = frame(&mut list) else {
                 // RFC 7606 section 4: nothing behind it can be found either.
                 attributes.note(0, Approach::TreatAsWithdraw, "the attribute exceeds the list");
                 break;
             };
-            attributes.read(flags, code, value)?;
+            attributes.read(&attribute)?;
         }
         let Attributes { reach, unreach, seen, .. } = &attributes;
         // RFC 7606 section 5.2.
         let reaches = reaches_v4 || reach.is_some();
         let severe = attributes.errors.iter().any(|error| error.approach == Approach::TreatAsWithdraw);
-        if severe && !reaches && !(seen.is_empty() && attributes.errors.is_empty()) {
+        if severe && !reaches {
             return Err(Reject::AttributeList("an error without routes it could be about"));
         }
         let end_of_rib = !reaches_v4
             && withdrawn_v4.is_empty()
-            && only_unreach(seen)
+            && *seen == [attribute::MP_UNREACH]
             && matches!(unreach, Some(Some(prefixes)) if prefixes.is_empty());
         Ok(attributes.finish(end_of_rib))
     }
@@ -119,7 +118,9 @@ impl Attributes {
         self.errors.push(AttributeError { code, approach, rule });
     }
 
-    fn read(&mut self, flags: u8, code: u8, value: Reader<'_>) -> Result<(), Reject> {
+    fn read(&mut self, attribute: &Attribute<'_>) -> Result<(), Reject> {
+        let Attribute { flags, code, value, whole } = *attribute;
+        let unreadable = |part| Reject::Nlri { part, attribute: whole.to_vec() };
         if self.seen.contains(&code) {
             // RFC 7606 section 3 (g).
             if matches!(code, attribute::MP_REACH | attribute::MP_UNREACH) {
@@ -133,14 +134,16 @@ impl Attributes {
         match expected_flags(code) {
             Some(expected) if kind == expected => {}
             // RFC 7606 section 5.3.
-            Some(_) if code == attribute::MP_REACH => return Err(Reject::Nlri("MP_REACH_NLRI (flags)")),
-            Some(_) if code == attribute::MP_UNREACH => return Err(Reject::Nlri("MP_UNREACH_NLRI (flags)")),
+            Some(_) if code == attribute::MP_REACH => return Err(unreadable("MP_REACH_NLRI (flags)")),
+            Some(_) if code == attribute::MP_UNREACH => return Err(unreadable("MP_UNREACH_NLRI (flags)")),
             // RFC 7606 section 3 (c).
             Some(_) => {
                 self.note(code, Approach::TreatAsWithdraw, "its flags contradict its type");
                 return Ok(());
             }
-            None if flags & flag::OPTIONAL == 0 => return Err(Reject::UnknownWellKnown { code }),
+            None if flags & flag::OPTIONAL == 0 => {
+                return Err(Reject::UnknownWellKnown { code, attribute: whole.to_vec() });
+            }
             None => {
                 if flags & flag::TRANSITIVE != 0 {
                     let flags = flag::OPTIONAL | flag::TRANSITIVE | flag::PARTIAL;
@@ -150,8 +153,8 @@ impl Attributes {
             }
         }
         match code {
-            attribute::MP_REACH => self.reach = Some(reach(value)?),
-            attribute::MP_UNREACH => self.unreach = Some(unreach(value)?),
+            attribute::MP_REACH => self.reach = Some(reach(value).map_err(unreadable)?),
+            attribute::MP_UNREACH => self.unreach = Some(unreach(value).map_err(unreadable)?),
             _ => {
                 if let Err((approach, rule)) = self.read_value(code, value) {
                     self.note(code, approach, rule);
@@ -290,14 +293,25 @@ impl Attributes {
     }
 }
 
-/// One attribute: flags, type code, value. `None` if it is longer than what is left.
-fn frame<'a>(list: &mut Reader<'a>) -> Option<(u8, u8, Reader<'a>)> {
+/// One attribute as it stands in the list.
+struct Attribute<'a> {
+    flags: u8,
+    code: u8,
+    value: Reader<'a>,
+    whole: &'a [u8],
+}
+
+/// Takes one attribute off the list. `None` if it is longer than what is left.
+fn frame<'a>(list: &mut Reader<'a>) -> Option<Attribute<'a>> {
+    let from = list.rest();
     let (flags, code) = (list.u8().ok()?, list.u8().ok()?);
     let length = match flags & flag::EXTENDED_LENGTH {
         0 => list.u8().ok()?.into(),
         _ => list.u16().ok()?,
     };
-    Some((flags, code, list.sub(length.into()).ok()?))
+    let value = list.sub(length.into()).ok()?;
+    let whole = from.get(..from.len() - list.left())?;
+    Some(Attribute { flags, code, value, whole })
 }
 
 /// Optional and Transitive bits of the attributes that are known.
@@ -350,8 +364,8 @@ fn as_path(mut r: Reader<'_>) -> Result<AsPath, &'static str> {
 }
 
 /// MP_REACH_NLRI (RFC 4760 section 3, RFC 2545 section 3); `None` for an address family that was not agreed on.
-fn reach(mut r: Reader<'_>) -> Result<Option<(Ipv6Addr, Vec<Prefix>)>, Reject> {
-    let short = |_: Short| Reject::Nlri("MP_REACH_NLRI");
+fn reach(mut r: Reader<'_>) -> Result<Option<(Ipv6Addr, Vec<Prefix>)>, &'static str> {
+    let short = |_: Short| "MP_REACH_NLRI";
     let family = (r.u16().map_err(short)?, r.u8().map_err(short)?);
     let length = r.u8().map_err(short)?;
     let mut next_hop = r.sub(length.into()).map_err(short)?;
@@ -361,21 +375,21 @@ fn reach(mut r: Reader<'_>) -> Result<Option<(Ipv6Addr, Vec<Prefix>)>, Reject> {
     }
     // A second address is link-local, of a link we do not share.
     if !matches!(length, 16 | 32) {
-        return Err(Reject::Nlri("the next hop in MP_REACH_NLRI"));
+        return Err("the next hop in MP_REACH_NLRI");
     }
     let next_hop = Ipv6Addr::from_bits(next_hop.u128().map_err(short)?);
-    let prefixes = prefixes(r, 128).ok_or(Reject::Nlri("MP_REACH_NLRI"))?;
+    let prefixes = prefixes(r, 128).ok_or("MP_REACH_NLRI")?;
     Ok(Some((next_hop, prefixes)))
 }
 
 /// MP_UNREACH_NLRI (RFC 4760 section 4).
-fn unreach(mut r: Reader<'_>) -> Result<Option<Vec<Prefix>>, Reject> {
-    let short = |_: Short| Reject::Nlri("MP_UNREACH_NLRI");
+fn unreach(mut r: Reader<'_>) -> Result<Option<Vec<Prefix>>, &'static str> {
+    let short = |_: Short| "MP_UNREACH_NLRI";
     let family = (r.u16().map_err(short)?, r.u8().map_err(short)?);
     if family != (AFI_IPV6, SAFI_UNICAST) {
         return Ok(None);
     }
-    prefixes(r, 128).ok_or(Reject::Nlri("MP_UNREACH_NLRI")).map(Some)
+    prefixes(r, 128).ok_or("MP_UNREACH_NLRI").map(Some)
 }
 
 /// NLRI (RFC 4271 section 4.3): `None` if it is syntactically incorrect (RFC 7606 section 5.3). Prefixes that no host can
@@ -407,19 +421,17 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// Most bytes of attributes that are passed on, so that they and a prefix fit the smallest limit of a message. What is
-/// larger is not announced to anybody (RFC 4271 section 9.2).
-const MAX_ATTRIBUTES: usize = 4000;
+/// Most bytes of NLRI and passed-on attributes in one message: with the 48 around them they fit the smallest limit of a
+/// message.
+const MAX_CONTENT: usize = 4000;
 
-/// Bytes of NLRI in one message, beside [`MAX_ATTRIBUTES`] at worst.
-const MAX_NLRI: usize = 2000;
-
-/// The UPDATEs that announce `prefixes` with the attributes of `path`, none if the attributes are too large.
+/// The UPDATEs that announce `prefixes` with the attributes of `path`, none if the attributes leave no room for the longest
+/// prefix (RFC 4271 section 9.2).
 #[must_use]
 pub fn announce(path: &Path, prefixes: &[Prefix]) -> Vec<Vec<u8>> {
     let mut attributes = Writer::default();
     path.encode(&mut attributes);
-    let room = MAX_ATTRIBUTES.saturating_sub(attributes.len()).min(MAX_NLRI);
+    let room = MAX_CONTENT.saturating_sub(attributes.len());
     if room < 17 {
         return Vec::new();
     }
@@ -438,7 +450,7 @@ pub fn announce(path: &Path, prefixes: &[Prefix]) -> Vec<Vec<u8>> {
 /// The UPDATEs that withdraw `prefixes`.
 #[must_use]
 pub fn withdraw(prefixes: &[Prefix]) -> Vec<Vec<u8>> {
-    chunks(prefixes, MAX_NLRI).into_iter().map(|nlri| unreachable(&nlri)).collect()
+    chunks(prefixes, MAX_CONTENT).into_iter().map(|nlri| unreachable(&nlri)).collect()
 }
 
 /// End-of-RIB (RFC 4724 section 2).

@@ -1,8 +1,6 @@
 //! Sessions, and the routes that go through them.
 
 use super::*;
-use crate::bgp::message::{Capabilities, GracefulRestart, Notification};
-use crate::bgp::path::Path;
 use crate::bgp::policy::Community;
 
 #[test]
@@ -217,83 +215,6 @@ fn rfc2918_a_route_refresh_is_answered_with_all_routes() {
         w.u16(2).u8(0);
     }));
     assert_eq!(script.net.notifications(0), [(7, 1)]);
-}
-
-/// A peer that can restart: its routes stay while its TCP connection is gone, and go when they are not announced again.
-fn restarting() -> Script {
-    let mut script = Script::connected(|_| {});
-    let restart = GracefulRestart { restarted: false, time: 120 * SECOND, ipv6_unicast: Some(true) };
-    let open = script.open();
-    let capabilities = Capabilities { graceful_restart: Some(restart), ..open.capabilities };
-    script.say(&message::Open { capabilities, ..open }.encode());
-    script.say(&message::keepalive());
-    let mut path = Path::local(address(1));
-    path.as_path.prepend(asn(1), 1);
-    for message in update::announce(&path, &[mesh(1), mesh(2)]) {
-        script.say(&message);
-    }
-    script.net.resolve(0);
-    assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
-    script
-}
-
-fn reconnect(script: &mut Script, forwarding: bool) {
-    script.net.run(15 * SECOND);
-    assert!(script.net.nodes[0].handle_connected(address(1), Side::Dialled, script.net.now));
-    script.net.settle();
-    let restart = GracefulRestart { restarted: true, time: 120 * SECOND, ipv6_unicast: Some(forwarding) };
-    let open = script.open();
-    let capabilities = Capabilities { graceful_restart: Some(restart), ..open.capabilities };
-    script.say(&message::Open { capabilities, ..open }.encode());
-    script.say(&message::keepalive());
-}
-
-#[test]
-fn rfc4724_4_2_routes_of_a_restarting_peer_stay_until_end_of_rib() {
-    let mut script = restarting();
-    script.net.nodes[0].handle_closed(address(1), script.side, script.net.now);
-    script.net.settle();
-    assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
-    reconnect(&mut script, true);
-    assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
-    let mut path = Path::local(address(1));
-    path.as_path.prepend(asn(1), 1);
-    for message in update::announce(&path, &[mesh(1)]) {
-        script.say(&message);
-    }
-    assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
-    script.say(&update::end_of_rib());
-    assert_eq!(script.net.routes(0), [mesh(1)]);
-}
-
-#[test]
-fn rfc4724_4_2_they_go_at_once_if_the_forwarding_state_was_lost_and_after_the_restart_time() {
-    let mut script = restarting();
-    script.net.nodes[0].handle_closed(address(1), script.side, script.net.now);
-    script.net.settle();
-    reconnect(&mut script, false);
-    assert_eq!(script.net.routes(0), []);
-
-    let mut script = restarting();
-    script.net.nodes[0].handle_closed(address(1), script.side, script.net.now);
-    script.net.run(119 * SECOND);
-    assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
-    script.net.run(2 * SECOND);
-    assert_eq!(script.net.routes(0), []);
-}
-
-#[test]
-fn rfc4724_4_a_notification_is_no_restart_and_neither_is_a_failed_path() {
-    let mut script = restarting();
-    script.say(&Notification::SHUTDOWN.encode());
-    assert_eq!(script.net.routes(0), []);
-    let mut script = restarting();
-    script.net.nodes[0].handle_bfd(address(1), BfdEvent::Down { independent: true }, script.net.now);
-    assert_eq!(script.net.routes(0), []);
-    // RFC 5882 section 4.3: a BFD that dies with its control plane proves nothing.
-    let mut script = restarting();
-    script.net.nodes[0].handle_bfd(address(1), BfdEvent::Down { independent: false }, script.net.now);
-    assert_eq!(script.net.routes(0), [mesh(1), mesh(2)]);
 }
 
 #[test]
