@@ -525,12 +525,12 @@ impl Ospf {
     /// Brings the consequences of an input to an end.
     fn settle(&mut self, now: Time) {
         self.reconcile_origins(now);
-        self.originate_due(now);
         let links: Vec<LinkId> = self.interfaces.keys().copied().collect();
         for link in &links {
             self.continue_requests(*link, now);
         }
-        // An adjacency that just became Full changes the Router-LSA.
+        // After it, because an adjacency that just became Full changes the Router-LSA: what a neighbour that ends its restart
+        // takes and gives within one packet is not said, or what it gives would have to wait for MinLSArrival.
         self.originate_due(now);
         self.remove_max_aged(now);
         for link in links {

@@ -10,7 +10,7 @@ use super::consts::{
     INF_TRANS_DELAY, LSA_HEADER_LEN, MAX_AGE, MAX_SEQUENCE_NUMBER, MIN_LS_ARRIVAL, UPDATE_LEN,
 };
 use super::lsa::{LsType, Lsa, LsaHeader};
-use super::lsdb::{Aged, Change, LsaRef};
+use super::lsdb::{Aged, Change, Entry, LsaRef};
 use super::neighbor::{Event, State};
 use super::packet::{PacketBody, Reject};
 use super::relay::RELAY_DELAY;
@@ -99,14 +99,15 @@ impl Ospf {
         // (a)
         let stored = self.lsdb.get(&at);
         let stored_age = stored.map(|entry| entry.age(now));
-        if stored.is_some_and(|entry| entry.flooded && now < entry.installed + MIN_LS_ARRIVAL) {
+        // The answer to a request is no flooding, so it neither has to respect MinLSArrival nor starts it. A router that becomes
+        // Full changes its Router-LSA right after the exchange; FRR repeats it only 5 s later if it is dropped.
+        let neighbor = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref());
+        let requested = neighbor.is_some_and(|it| it.requests.contains_key(&received.key));
+        let early = |entry: &Entry| entry.flooded && now < entry.installed + MIN_LS_ARRIVAL;
+        if !requested && stored.is_some_and(early) {
             self.counters.lsas_too_early += 1;
             return Ack::None;
         }
-        // The answer to a request is no flooding, so it does not start MinLSArrival. A router that becomes Full changes
-        // its Router-LSA right after the exchange; FRR repeats it only 5 s later if it is dropped.
-        let neighbor = self.interfaces.get(&link).and_then(|it| it.neighbor.as_ref());
-        let requested = neighbor.is_some_and(|it| it.requests.contains_key(&received.key));
         if !self.has_share(&at, received.length, requested, now) {
             // Acknowledged and forgotten. Silence would make the neighbour repeat it for ever and keep the adjacency
             // in Loading, so one flooder would take down what the bound is to protect.

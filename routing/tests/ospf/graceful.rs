@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use molt_mesh::Time;
-use molt_routing::ospf::consts::{INITIAL_SEQUENCE_NUMBER, LS_REFRESH_TIME, options};
+use molt_mesh::{RouterId, Time};
+use molt_routing::ospf::consts::{INITIAL_SEQUENCE_NUMBER, LS_REFRESH_TIME, MAX_AGE, description, options};
 use molt_routing::ospf::lsa::{Body, GraceLsa, GraceReason, LsType, Lsa, LsaKey, RouterLsa};
-use molt_routing::ospf::packet::PacketBody;
+use molt_routing::ospf::packet::{Description, PacketBody};
 use molt_routing::ospf::{BfdEvent, Config, Output, RestartHelper, State};
 
-use crate::rig::{Net, config, link, router_id};
+use crate::rig::{Net, config, hello, link, router_id};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -567,4 +567,39 @@ fn rfc_6987_section_2_a_router_that_finds_no_neighbour_stops_waiting_after_a_min
     net.connect(0, 1, 10);
     net.run_for(5 * SECOND);
     assert_eq!(metrics(&net, 0), [[10]]);
+}
+
+/// The helper still asks for the Grace-LSA it was told of, and for another, when that is flushed: at once, within MinLSArrival
+/// of the one before, or later.
+#[test]
+fn rfc_3623_section_3_2_step_1_help_that_ends_with_the_last_request_goes_unnoticed() {
+    for wait in [Duration::ZERO, Duration::from_millis(1_500)] {
+        let mut net = chain();
+        net.cut(0);
+        assert_eq!(hears_grace(&mut net, 0), [(true, "the neighbour restarts")]);
+        let key = LsaKey { ls_type: LsType::GRACE, router: router_id(1), id: 2 };
+        let instance = |seq, age| Lsa::new(key, seq, age, grace(100).encode().into());
+        for neighbors in [Vec::new(), vec![router_id(0)]] {
+            net.inject(0, 0, PacketBody::Hello(hello(neighbors))).unwrap();
+        }
+        let all = description::I | description::M | description::MS;
+        let other = LsaKey { ls_type: LsType(0xbff5), router: RouterId(9), id: 0 };
+        let other = Lsa::new(other, 1, 0, vec![0; 4].into());
+        let described = vec![instance(2, 0).header, other.header];
+        for (flags, seq, headers) in [(all, 77, Vec::new()), (description::MS, 78, described)] {
+            let next = Description { options: options::ROUTER, mtu: 1280, flags, seq, headers };
+            net.inject(0, 0, PacketBody::Description(next)).unwrap();
+        }
+        assert_eq!(net.state(0, link(1)), State::Loading);
+        net.run_for(wait);
+        let (said, since) = (net.header(0, router_lsa(0)), net.sent.len());
+        net.events.clear();
+        net.inject(0, 0, PacketBody::Update(vec![instance(3, MAX_AGE), other])).unwrap();
+        assert_eq!(net.state(0, link(1)), State::Full, "after {wait:?}");
+        assert_eq!(help(&net, 0), [(false, "the restart is over")]);
+        net.run_for(3 * SECOND);
+        assert_eq!(net.header(0, router_lsa(0)).map(|it| it.seq), said.map(|it| it.seq), "after {wait:?}");
+        let sent = net.sent_since(since, 0, link(1));
+        assert!(sent.iter().all(|(_, body)| !matches!(body, PacketBody::Update(_))), "{sent:?}");
+    }
 }
