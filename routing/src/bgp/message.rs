@@ -61,7 +61,7 @@ pub enum Reject {
         /// As received.
         seconds: u16,
     },
-    /// RFC 5492 section 3: the peer lacks what this session is for.
+    /// RFC 5492 section 3: the peer lacks a capability without which there is nothing to exchange.
     #[error("the peer lacks {0}")]
     MissingCapability(Missing),
     /// Section 6.3 and RFC 7606 sections 3 (b), (g) and 5.2.
