@@ -29,6 +29,9 @@
 //!
 //! - ConnectRetryTime is ten seconds and MinRouteAdvertisementInterval is zero: a mesh announces one aggregate to a few peers.
 //! - A TCP failure in Connect leads to Active, not to Idle, as with every implementation that dampens starts.
+//! - Section 6.8 compares connections that have an OPEN. By then the other end may have chosen differently, and both would be
+//!   closed. So an OPEN is not answered while the connection that section 6.8 prefers to its own waits for one, for
+//!   [`COLLISION_WAIT`](consts::COLLISION_WAIT) at most; and whoever answers the peer's no longer dials.
 //! - A route whose AS_PATH does not begin with the peer's AS is kept out (RFC 4271 section 6.3 leaves it open).
 //! - When BFD calls a path down, the session ends at once with Cease/BFD Down, and routes go. Only if the peer can restart
 //!   gracefully and its BFD shares the fate of its control plane, silence is taken for a restart (RFC 5882 section 4.3).
@@ -106,6 +109,15 @@ pub enum Side {
     Accepted,
     /// We.
     Dialled,
+}
+
+impl Side {
+    const fn other(self) -> Self {
+        match self {
+            Self::Accepted => Self::Dialled,
+            Self::Dialled => Self::Accepted,
+        }
+    }
 }
 
 /// What happened to the BFD session with a peer.

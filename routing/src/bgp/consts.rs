@@ -34,6 +34,9 @@ pub const CONNECT_RETRY: Duration = Duration::from_secs(10);
 pub const IDLE_HOLD: Duration = Duration::from_secs(1);
 /// Longest such pause.
 pub const MAX_IDLE_HOLD: Duration = Duration::from_secs(60);
+/// How long the OPEN of a connection that section 6.8 is about to close waits for the other connection's. It comes a round trip
+/// after its connection; TCP repeats a lost one after 1 s, and after 3 s.
+pub const COLLISION_WAIT: Duration = Duration::from_secs(4);
 /// Pause after a peer announced more prefixes than it may: it will do so again until somebody has changed something.
 pub const PREFIX_LIMIT_HOLD: Duration = Duration::from_secs(300);
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use molt_mesh::{Prefix, Time};
 
 use super::consts::{
-    AFI_IPV6, CONNECT_RETRY, HOLD_TIME, HOLD_TIME_BFD, IDLE_HOLD, MAX_IDLE_HOLD, OPEN_HOLD_TIME,
-    PREFIX_LIMIT_HOLD, SAFI_UNICAST,
+    AFI_IPV6, COLLISION_WAIT, CONNECT_RETRY, HOLD_TIME, HOLD_TIME_BFD, IDLE_HOLD, MAX_EXTENDED_MESSAGE,
+    MAX_IDLE_HOLD, OPEN_HOLD_TIME, PREFIX_LIMIT_HOLD, SAFI_UNICAST,
 };
 use super::fsm::{Action, Event, State, next};
 use super::message::{
@@ -16,7 +16,7 @@ use super::message::{
 };
 use super::rib::{RibIn, RibOut};
 use super::update::Update;
-use super::{BfdEvent, Bgp, Output, PeerConfig, Side};
+use super::{BfdEvent, Bgp, Config, Output, PeerConfig, Side};
 
 /// A peer, its connections and its routes.
 #[derive(Debug)]
@@ -57,8 +57,10 @@ pub struct Counters {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) state: State,
-    /// What is not a whole message yet: less than the longest one.
+    /// What is not a whole message yet, or waits: less than the longest message, and what was read with its end.
     received: Vec<u8>,
+    /// Until when its OPEN, which is here, waits for that of the connection that section 6.8 prefers.
+    yields_until: Option<Time>,
     /// As agreed on; zero for none.
     pub(super) hold_time: Duration,
     hold_at: Option<Time>,
@@ -103,7 +105,8 @@ impl Peer {
     pub(super) fn next_deadline(&self) -> Option<(Time, &'static str)> {
         let connections = self.connections.values().flat_map(|connection| {
             let hold = connection.hold_at.map(|at| (at, "bgp hold"));
-            [hold, connection.keepalive_at.map(|at| (at, "bgp keepalive"))]
+            let yields = connection.yields_until.map(|at| (at, "bgp collision"));
+            [hold, connection.keepalive_at.map(|at| (at, "bgp keepalive")), yields]
         });
         let own = [
             self.start_at.map(|at| (at, "bgp start")),
@@ -136,17 +139,19 @@ impl Bgp {
                 self.remove_stale(id);
             }
             let Some(peer) = self.peers.get(&id) else { continue };
-            let timers: Vec<(Side, bool, bool)> = peer
+            let timers: Vec<(Side, [bool; 3])> = peer
                 .connections
                 .iter()
-                .map(|(side, it)| (*side, due(it.hold_at), due(it.keepalive_at)))
+                .map(|(side, it)| (*side, [it.hold_at, it.keepalive_at, it.yields_until].map(due)))
                 .collect();
-            for (side, hold, keepalive) in timers {
+            for (side, [hold, keepalive, yields]) in timers {
                 if hold {
                     let cause = Notification::HOLD_TIMER_EXPIRED;
                     self.event(id, side, Event::HoldTimerExpires, Some(cause), "the hold timer expired", now);
                 } else if keepalive {
                     self.event(id, side, Event::KeepaliveTimerExpires, None, "", now);
+                } else if yields {
+                    self.received(id, side, &[], now);
                 }
             }
         }
@@ -215,6 +220,7 @@ impl Bgp {
         let connection = Connection {
             state,
             received: Vec::new(),
+            yields_until: None,
             hold_time: hold,
             hold_at: Some(now + OPEN_HOLD_TIME),
             keepalive_at: None,
@@ -285,9 +291,12 @@ impl Bgp {
         while let Some(connection) = self.connection(id, side) {
             match split(&connection.received) {
                 Ok(None) => return,
+                Ok(Some((Message::Open(open), _))) if self.yields(id, side, &open, now) => return,
                 Ok(Some((message, length))) => {
-                    connection.received.drain(..length);
-                    if let Some(peer) = self.peers.get_mut(&id) {
+                    if let Some(peer) = self.peers.get_mut(&id)
+                        && let Some(connection) = peer.connections.get_mut(&side)
+                    {
+                        connection.received.drain(..length);
                         peer.counters.received += 1;
                     }
                     self.message(id, side, message, now);
@@ -383,18 +392,37 @@ impl Bgp {
             return self.reject(id, side, &reject, now);
         }
         connection.hold_time = connection.hold_time.min(open.hold_time);
-        // RFC 6286 section 2.3: of equal identifiers the larger AS number counts.
-        let ours = (self.config.identifier, self.config.asn);
-        let kept = if ours > (open.identifier, open.asn) { Side::Dialled } else { Side::Accepted };
+        let kept = preferred(&self.config, &open);
         connection.open = Some(open);
-        let rival = if side == Side::Dialled { Side::Accepted } else { Side::Dialled };
+        let rival = side.other();
         // An Established session has no rival: it has dumped it when it came up.
-        if peer.connections.get(&rival).is_some_and(|rival| rival.state == State::OpenConfirm) {
+        let collides = |rival: &Connection| rival.state == State::OpenConfirm || rival.yields_until.is_some();
+        if peer.connections.get(&rival).is_some_and(collides) {
             let dumped = if kept == side { rival } else { side };
             let cause = Some(Notification::COLLISION);
             self.event(id, dumped, Event::OpenCollisionDump, cause, "the other connection is kept", now);
         }
         self.event(id, side, Event::BgpOpen, None, "OPEN", now);
+        if side == Side::Accepted {
+            self.rest(id);
+        }
+    }
+
+    /// Whether an OPEN has to wait, because the connection that is preferred to its own has none yet: the peer will close this
+    /// one as soon as it has ours there. To answer could make the session come up here at the peer, which then closes the other
+    /// one, while we close this one.
+    fn yields(&mut self, id: Ipv6Addr, side: Side, open: &Open, now: Time) -> bool {
+        let kept = preferred(&self.config, open);
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let is_open_sent = |it: &Connection| it.state == State::OpenSent;
+        let has_rival = kept != side && peer.connections.get(&kept).is_some_and(is_open_sent);
+        let Some(connection) = peer.connections.get_mut(&side).filter(|it| is_open_sent(it)) else {
+            return false;
+        };
+        let until = connection.yields_until.unwrap_or(now + COLLISION_WAIT);
+        let yields = has_rival && now < until && connection.received.len() <= MAX_EXTENDED_MESSAGE;
+        connection.yields_until = yields.then_some(until);
+        yields
     }
 
     /// An event of a connection. `cause` is what the peer is told if the connection ends by it.
@@ -453,9 +481,8 @@ impl Bgp {
     }
 
     fn came_up(&mut self, id: Ipv6Addr, side: Side, now: Time) {
-        let rival = if side == Side::Dialled { Side::Accepted } else { Side::Dialled };
         let cause = Some(Notification::COLLISION);
-        self.event(id, rival, Event::OpenCollisionDump, cause, "the other connection is kept", now);
+        self.event(id, side.other(), Event::OpenCollisionDump, cause, "the other connection is kept", now);
         self.rest(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.counters.established += 1;
@@ -489,6 +516,9 @@ impl Bgp {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(connection) = peer.connections.remove(&side) else { return };
         self.outputs.push_back(Output::Close { peer: id, side });
+        if let Some(rival) = peer.connections.get_mut(&side.other()) {
+            rival.yields_until = rival.yields_until.and(Some(now));
+        }
         let was_up = from == State::Established;
         if was_up && now.since(connection.since) > MAX_IDLE_HOLD {
             peer.failures = 0;
@@ -558,4 +588,11 @@ impl Bgp {
             self.dirty.extend(peer.rib_in.remove_stale());
         }
     }
+}
+
+/// Which of two connections section 6.8 keeps: that of the higher identifier; of equal ones the larger AS number counts (RFC
+/// 6286 section 2.3).
+fn preferred(config: &Config, open: &Open) -> Side {
+    let ours = (config.identifier, config.asn);
+    if ours > (open.identifier, open.asn) { Side::Dialled } else { Side::Accepted }
 }

@@ -1,5 +1,6 @@
 //! Speakers in a box: connections are queues, time is a number.
 
+mod collisions;
 mod messages;
 mod peers;
 mod restart;
@@ -148,7 +149,6 @@ impl Net {
     }
 
     fn carry_out(&mut self, node: usize, output: Output) {
-        let other = |side| if side == Side::Accepted { Side::Dialled } else { Side::Accepted };
         match &output {
             Output::Connect { peer } => match self.node_at(*peer) {
                 Some(to) => self.wire.push_back((node, to, Side::Accepted, Delivery::Connect)),
@@ -157,12 +157,12 @@ impl Net {
             Output::Send { peer, side, bytes } => {
                 self.sent.push((node, bytes.clone()));
                 if let Some(to) = self.node_at(*peer) {
-                    self.wire.push_back((node, to, other(*side), Delivery::Bytes(bytes.clone())));
+                    self.wire.push_back((node, to, side.other(), Delivery::Bytes(bytes.clone())));
                 }
             }
             Output::Close { peer, side } => {
                 if let Some(to) = self.node_at(*peer) {
-                    self.wire.push_back((node, to, other(*side), Delivery::Closed));
+                    self.wire.push_back((node, to, side.other(), Delivery::Closed));
                 }
                 self.log.push((node, output));
             }

@@ -148,14 +148,16 @@ fn rfc4271_4_2_with_a_hold_time_of_zero_nothing_is_sent_and_nothing_expected() {
 
 /// The peer's connection wins, and ours, still being opened, is given up.
 #[test]
-fn rfc4271_6_8_an_attempt_to_connect_ends_when_the_session_is_up() {
+fn rfc4271_6_8_an_attempt_to_connect_ends_when_the_peers_open_is_answered() {
     let mut script = Script::dialling(|_| {});
     assert!(script.connect(Side::Accepted));
     assert_eq!(script.did(), [connect()], "it goes on for as long as it may be needed");
-    script.come_up();
-    assert_eq!(script.did(), [close(Side::Dialled), came_up()]);
+    script.say(&Script::open().encode());
+    assert_eq!(script.did(), [close(Side::Dialled)]);
     assert!(!script.connect(Side::Dialled), "too late");
     script.side = Side::Accepted;
+    script.say(&keepalive());
+    assert_eq!(script.did(), [came_up()]);
     for _ in 0..10 {
         script.net.run(60 * SECOND);
         script.say(&keepalive());
@@ -185,7 +187,7 @@ fn rfc6286_2_3_of_two_connections_that_of_the_larger_identifier_stays_then_of_th
             let mut script = Script::dialling(|peer| peer.asn = asn);
             assert!(script.connect(Side::Accepted) && script.connect(Side::Dialled));
             let open = Open { identifier, asn, ..Script::open() }.encode();
-            script.side = if second == Side::Dialled { Side::Accepted } else { Side::Dialled };
+            script.side = second.other();
             script.say(&open);
             script.side = second;
             script.say(&open);

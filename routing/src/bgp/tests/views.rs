@@ -64,12 +64,15 @@ fn a_peer_from_its_first_attempt_to_the_end_of_its_session() {
 
 #[test]
 fn the_state_of_a_peer_is_that_of_the_connection_that_has_come_farthest() {
-    let mut script = Script::dialling(|_| {});
-    assert!(script.connect(Side::Accepted));
-    assert_eq!(script.net.view(0, 1).state, State::OpenSent, "ours is still being opened");
-    assert!(script.connect(Side::Dialled));
-    script.say(&Script::open().encode());
-    assert_eq!(script.net.view(0, 1).state, State::OpenConfirm);
+    for (identifier, answered) in [(2, Side::Accepted), (1, Side::Dialled)] {
+        let mut script = Script::dialling(|peer| peer.asn = 5);
+        assert!(script.connect(Side::Accepted));
+        assert_eq!(script.net.view(0, 1).state, State::OpenSent, "ours is still being opened");
+        assert!(script.connect(Side::Dialled));
+        script.side = answered;
+        script.say(&message::Open { identifier, asn: 5, ..Script::open() }.encode());
+        assert_eq!(script.net.view(0, 1).state, State::OpenConfirm);
+    }
 }
 
 #[test]
