@@ -48,6 +48,9 @@ pub(super) fn bgpd(config: &RouterConfig, border: &Border) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "router bgp {OTHER_AS}\n bgp router-id {}", config.router_id)?;
     writeln!(text, " no bgp default ipv4-unicast\n no bgp network import-check")?;
+    // When we dial FRR, it takes the next hop for one that must be on its own link until that connection has become the session
+    // (FRRouting/frr#12025). When its own becomes the session, as its identifier may have it, all routes stay invalid.
+    text.push_str(" bgp disable-ebgp-connected-route-check\n");
     writeln!(text, " neighbor {peer} remote-as {OUR_AS}\n neighbor {peer} ebgp-multihop 2")?;
     writeln!(text, " neighbor {peer} update-source {address}")?;
     // Soon enough for a test that ends the session.
