@@ -403,14 +403,11 @@ impl Bgp {
             self.event(id, dumped, Event::OpenCollisionDump, cause, "the other connection is kept", now);
         }
         self.event(id, side, Event::BgpOpen, None, "OPEN", now);
-        if side == Side::Accepted {
-            self.rest(id);
-        }
+        self.rest(id);
     }
 
-    /// Whether an OPEN has to wait, because the connection that is preferred to its own has none yet: the peer will close this
-    /// one as soon as it has ours there. To answer could make the session come up here at the peer, which then closes the other
-    /// one, while we close this one.
+    /// Whether an OPEN has to wait, because the connection that is preferred to its own has none yet. With our OPEN on both, the
+    /// peer may close this one. An answer here could bring the session up at the peer first, which then closes the other one.
     fn yields(&mut self, id: Ipv6Addr, side: Side, open: &Open, now: Time) -> bool {
         let kept = preferred(&self.config, open);
         let Some(peer) = self.peers.get_mut(&id) else { return false };
@@ -483,7 +480,6 @@ impl Bgp {
     fn came_up(&mut self, id: Ipv6Addr, side: Side, now: Time) {
         let cause = Some(Notification::COLLISION);
         self.event(id, side.other(), Event::OpenCollisionDump, cause, "the other connection is kept", now);
-        self.rest(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.counters.established += 1;
         if let Some(open) = peer.connections.get(&side).and_then(|connection| connection.open.as_ref()) {
